@@ -1,0 +1,1 @@
+"""The collector: receives spans, scrapes engines, assembles, normalises, keeps."""

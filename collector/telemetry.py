@@ -1,0 +1,46 @@
+"""Every metric that the daemon exports about itself, in one place.
+
+The ledger over ``llm_slo_spans_*`` holds at every scrape of one collector:
+``received = rows + merged + ignored + duplicate + rejected + pending``. It is of what was acknowledged: a body that is refused
+(503, 429) is sent again, and counts when it is taken.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+SPANS_RECEIVED = Counter("llm_slo_spans_received", "Spans acknowledged")
+SPANS_ROWS = Counter("llm_slo_spans_rows", "Spans that became the row of a request", ["observed_by"])
+SPANS_MERGED = Counter("llm_slo_spans_merged", "Spans that became part of another span's row")
+SPANS_IGNORED = Counter("llm_slo_spans_ignored", "Spans that are no LLM call")
+SPANS_DUPLICATE = Counter("llm_slo_spans_duplicate", "Spans whose row was there already")
+SPANS_REJECTED = Counter("llm_slo_spans_rejected", "Malformed spans", ["reason"])
+SPANS_PENDING = Gauge("llm_slo_spans_pending", "Spans acknowledged that are not yet part of a row")
+SPANS_IN_FLIGHT = Gauge("llm_slo_spans_in_flight", "Spans that wait for a commit, and whose senders wait for an answer")
+SPANS_REFUSED = Counter("llm_slo_spans_refused", "Spans whose body was refused: their sender keeps them and sends again")
+
+BODIES_REFUSED = Counter("llm_slo_bodies_refused", "OTLP bodies that were refused whole", ["transport", "status"])
+BATCH_ROWS = Histogram("llm_slo_batch_rows", "Rows of one transaction [rows]", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384))
+COMMIT_SECONDS = Histogram(
+    "llm_slo_commit_seconds",
+    "One transaction of the write path, begin to commit [s]",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+COMMITS_FAILED = Counter("llm_slo_commits_failed", "Transactions of the write path that did not commit")
+ROLLUP_LAG_SECONDS = Gauge("llm_slo_rollup_lag_seconds", "Age of the oldest minute that waits to be rolled up [s]")
+
+SCRAPES = Counter("llm_slo_scrapes", "Scrapes of engine metrics", ["replica", "result"])
+SCRAPE_SECONDS = Histogram(
+    "llm_slo_scrape_seconds", "Duration of one scrape [s]", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+)
+LOOP_ERRORS = Counter("llm_slo_loop_errors", "Unexpected exceptions caught by an outermost loop", ["loop"])
+
+ALERT_LAG_SECONDS = Gauge("llm_slo_alert_lag_seconds", "Age of the newest pulse when the alerter evaluated it [s]")
+ALERT_EVALUATION_SECONDS = Histogram(
+    "llm_slo_alert_evaluation_seconds",
+    "One evaluation of all SLOs and symptoms [s]",
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
+)
+ALERTS_FIRING = Gauge("llm_slo_alerts_firing", "Alerts that fire", ["severity"])
+ALERTER_LEADER = Gauge("llm_slo_alerter_leader", "1 on the alerter that leads")
+NOTIFICATIONS = Counter("llm_slo_notifications", "Attempts to deliver a notification", ["sink", "result"])
