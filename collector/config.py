@@ -130,6 +130,13 @@ class Attributes(_Section):
     model: tuple[str, ...] = Field(("llm_slo.model",), description="Attributes that name the model where no dialect does")
 
 
+def default_data_dir() -> Path:
+    """Where data lives unless the configuration says: never in root's home, which the server's account may not enter."""
+    if os.geteuid() == 0:
+        return Path("/var/lib/llm-slo")
+    return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "llm-slo"
+
+
 class Config(_Section):
     """The whole file."""
 
@@ -137,7 +144,7 @@ class Config(_Section):
         None, description="postgresql://… of a server, 14 or later; an embedded Postgres is started where it is not set"
     )
     data_dir: Path = Field(
-        default_factory=lambda: Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "llm-slo",
+        default_factory=default_data_dir,
         description="Where the embedded Postgres lives",
     )
     cluster: str = Field("default", description="Cluster of everything that does not say otherwise")
