@@ -19,6 +19,7 @@ SPANS_PENDING = Gauge("llm_slo_spans_pending", "Spans acknowledged that are not 
 SPANS_IN_FLIGHT = Gauge("llm_slo_spans_in_flight", "Spans that wait for a commit, and whose senders wait for an answer")
 SPANS_REFUSED = Counter("llm_slo_spans_refused", "Spans whose body was refused: their sender keeps them and sends again")
 
+MODELS_FOLDED = Counter("llm_slo_models_folded", "Model names that were folded into `other`: too many new ones in a minute")
 BODIES_REFUSED = Counter("llm_slo_bodies_refused", "OTLP bodies that were refused whole", ["transport", "status"])
 BATCH_ROWS = Histogram("llm_slo_batch_rows", "Rows of one transaction [rows]", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384))
 COMMIT_SECONDS = Histogram(

@@ -1,0 +1,126 @@
+"""Group commit: bodies that wait while a transaction is under way share the next one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from time import perf_counter
+from typing import NamedTuple
+
+import structlog
+from psycopg import Error
+
+from collector import telemetry
+from collector.errors import Overloaded, StoreUnavailable
+from collector.store.request import Judged, RequestStore, Written
+
+LARGEST_BATCH = 4096
+"""Rows of one transaction, unless one body alone has more: about 40 ms of work, far below the transaction's limit."""
+RETRY_AFTER_SECONDS = 1
+
+log = structlog.get_logger()
+
+
+class _Waiting(NamedTuple):
+    requests: Sequence[Judged]
+    done: asyncio.Future[None]
+
+
+class Batcher:
+    """Takes the requests of one body at a time and commits them with those of others.
+
+    ``largest_pending`` bounds the requests that wait, and with them the memory.
+    """
+
+    def __init__(self, store: RequestStore, *, largest_pending: int, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._largest_pending = largest_pending
+        self._now = now
+        self._waiting: deque[_Waiting] = deque()
+        self._pending = 0
+        self._wake = asyncio.Event()
+        self.committed_at: datetime | None = None
+        """When a batch was last committed."""
+
+    async def submit(self, requests: Sequence[Judged]) -> None:
+        """Return once the requests are committed.
+
+        :raises Overloaded: when too much waits already
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        if not requests:
+            return
+        if self._pending and self._pending + len(requests) > self._largest_pending:
+            raise Overloaded(f"{self._pending} spans wait to be committed", RETRY_AFTER_SECONDS)
+        waiting = _Waiting(requests, asyncio.get_running_loop().create_future())
+        self._pending += len(requests)
+        telemetry.SPANS_IN_FLIGHT.set(self._pending)
+        self._waiting.append(waiting)
+        self._wake.set()
+        await waiting.done
+
+    async def run(self) -> None:
+        """Commit for ever. Cancelled by the daemon after the receivers have stopped."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._commit(self._take())
+
+    def _take(self) -> list[_Waiting]:
+        """The bodies of the next transaction."""
+        taken = [self._waiting.popleft()]
+        size = len(taken[0].requests)
+        while self._waiting and size + len(self._waiting[0].requests) <= LARGEST_BATCH:
+            taken.append(self._waiting.popleft())
+            size += len(taken[-1].requests)
+        return taken
+
+    async def _commit(self, bodies: Sequence[_Waiting]) -> None:
+        requests = [judged for body in bodies for judged in body.requests]
+        start = perf_counter()
+        try:
+            written = await self._store.write(requests, self._now())
+        except StoreUnavailable as unavailable:
+            telemetry.COMMITS_FAILED.inc()
+            self._fail(bodies, unavailable)
+            return
+        except (Error, ValueError) as error:
+            # Something in here cannot be stored. The others must not pay for it.
+            telemetry.COMMITS_FAILED.inc()
+            log.error("a batch cannot be stored", error=type(error).__name__, rows=len(requests), bodies=len(bodies))
+            if len(bodies) == 1:
+                self._fail(bodies, StoreUnavailable("this body cannot be stored", RETRY_AFTER_SECONDS))
+                return
+            for body in bodies:
+                await self._commit([body])
+            return
+        telemetry.COMMIT_SECONDS.observe(perf_counter() - start)
+        telemetry.BATCH_ROWS.observe(len(requests))
+        self.committed_at = self._now()
+        _count(written)
+        for body in bodies:
+            self._settle(body, None)
+
+    def _fail(self, bodies: Sequence[_Waiting], error: StoreUnavailable) -> None:
+        for body in bodies:
+            self._settle(body, error)
+
+    def _settle(self, body: _Waiting, error: StoreUnavailable | None) -> None:
+        self._pending -= len(body.requests)
+        telemetry.SPANS_IN_FLIGHT.set(self._pending)
+        if body.done.done():
+            return  # the sender has gone; what was committed stays committed
+        if error is None:
+            body.done.set_result(None)
+        else:
+            body.done.set_exception(error)
+
+
+def _count(written: Written) -> None:
+    for observed_by, rows in written.rows.items():
+        telemetry.SPANS_ROWS.labels(observed_by.name.lower()).inc(rows)
+    telemetry.SPANS_DUPLICATE.inc(written.duplicates)
+    telemetry.SPANS_RECEIVED.inc(sum(written.rows.values()) + written.duplicates)

@@ -1,0 +1,1 @@
+"""Every read that boards, reports, alerts and the API use."""

@@ -1,0 +1,63 @@
+"""Connections to Postgres: a small pool, and one exception for "Postgres did not commit"."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Self
+
+from psycopg import AsyncConnection, OperationalError
+from psycopg.errors import InsufficientResources, InternalError, OperatorIntervention
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from collector.errors import StoreUnavailable
+
+RETRY_AFTER_SECONDS = 2
+TRANSACTION_SECONDS = 5
+"""No transaction of ours lives longer: an alerter reads by ``received_at`` with an overlap of 60 s, which a transaction that
+commits later than that would slip through."""
+_LIMIT = f"{TRANSACTION_SECONDS}s"
+
+_UNAVAILABLE = (OperationalError, OperatorIntervention, InsufficientResources, InternalError, PoolTimeout)
+
+
+class Database:
+    """A pool of connections. ``size`` bounds the connections that one process may hold."""
+
+    def __init__(self, conninfo: str, *, application: str, size: int = 4, timeout_seconds: float = 5.0) -> None:
+        # Idle connections are kept: a server of ours is local, and opening one costs more than a batch.
+        self.conninfo = conninfo
+        self._pool: AsyncConnectionPool[AsyncConnection[tuple[object, ...]]] = AsyncConnectionPool(
+            conninfo,
+            min_size=1,
+            max_size=size,
+            timeout=timeout_seconds,
+            open=False,
+            kwargs={
+                "autocommit": False,
+                "application_name": application,
+                "options": f"-c timezone=UTC -c statement_timeout={_LIMIT} -c lock_timeout={_LIMIT}",
+            },
+        )
+
+    async def __aenter__(self) -> Self:
+        await self._pool.open()
+        return self
+
+    async def __aexit__(
+        self, exception_type: type[BaseException] | None, exception: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._pool.close()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
+        """A connection in a transaction that commits when the block ends well.
+
+        :raises StoreUnavailable: when Postgres cannot be reached, or did not commit
+        """
+        try:
+            async with self._pool.connection() as connection:
+                yield connection
+        except _UNAVAILABLE as error:
+            raise StoreUnavailable(f"Postgres did not commit: {type(error).__name__}", RETRY_AFTER_SECONDS) from error
