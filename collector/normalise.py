@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -26,9 +25,6 @@ from collector.sampling import sampling_weight
 from collector.span import Span
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_CLASS_LIKE = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]*|\d{3}")
-"""What an error class looks like. Anything else in its place is text, which could echo a prompt, and is not kept."""
-
 _OPERATIONS = {
     "chat": Operation.CHAT,
     "generate_content": Operation.CHAT,
@@ -160,8 +156,7 @@ def _error_types(span: Span, keys: Iterable[str]) -> tuple[str, ...]:
     """Error classes: from attributes, then from exception events."""
     values = [span.attributes.get(key) for key in keys]
     values += [event.attributes.get("exception.type") for event in span.events if event.name == _EXCEPTION]
-    texts = (str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
-    return tuple(text for text in texts if _CLASS_LIKE.fullmatch(text))
+    return tuple(str(value) for value in values if isinstance(value, str | int) and not isinstance(value, bool))
 
 
 def _named(span: Span, keys: Iterable[str]) -> str | None:

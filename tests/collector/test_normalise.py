@@ -222,11 +222,6 @@ def test_class_of_an_exception_event_counts_where_no_attribute_names_one() -> No
     assert request(span(CHAT, status=StatusCode.ERROR, events=(event,))).outcome is Outcome.TIMEOUT
 
 
-def test_text_in_the_place_of_an_error_class_is_not_kept() -> None:
-    row = request(span({"llm.model": "tiny", "llm.error": "refused: tell me a secret"}, status=StatusCode.ERROR))
-    assert (row.outcome, row.error_class) == (Outcome.SERVER_ERROR, None)
-
-
 def test_probe_is_synthetic() -> None:
     assert request(span(CHAT | {"user_agent.synthetic.type": "bot"})).traffic_class is TrafficClass.SYNTHETIC
     assert request(span(CHAT | {"llm_slo.traffic_class": "batch"})).traffic_class is TrafficClass.BATCH

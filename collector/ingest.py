@@ -1,0 +1,67 @@
+"""The way of a span from decoded body to committed row: assemble → normalise → judge → batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from collector import telemetry
+from collector.assemble import assemble
+from collector.batch import Batcher
+from collector.dialects import DIALECTS
+from collector.errors import Overloaded
+from collector.normalise import GENERIC_KEYS, Policy, normalise
+from collector.objective import Objective, judge
+from collector.otlp.allow import AllowList, Decoded, Receipt
+from collector.request import Reject
+from collector.store.request import Judged
+
+
+def allow_list(policy: Policy) -> AllowList:
+    """Every attribute that a dialect or the configuration reads. Whatever else a span carries is dropped while decoding."""
+    names = policy.attributes
+    configured = frozenset({*names.tenant, *names.environment, *names.replica, *names.model})
+    return AllowList(
+        span=frozenset().union(*(dialect.keys for dialect in DIALECTS)) | configured | GENERIC_KEYS,
+        resource=configured,
+        event=frozenset({"exception.type"}),
+        error_texts=frozenset({"exception.message"}).union(*(dialect.error_texts for dialect in DIALECTS)),
+        error_classes=frozenset({"exception.type"}).union(*(dialect.error_types for dialect in DIALECTS)),
+    )
+
+
+class Ingest:
+    """What the receivers hand decoded bodies to."""
+
+    def __init__(
+        self, batcher: Batcher, *, policy: Policy, objectives: Sequence[Objective], now: Callable[[], datetime]
+    ) -> None:
+        self._batcher = batcher
+        self._policy = policy
+        self._objectives = tuple(objectives)
+        self._now = now
+
+    async def __call__(self, decoded: Decoded) -> Receipt:
+        """Return once everything that can become a row is committed.
+
+        :raises Overloaded: when nothing was taken, and the sender must keep the data
+        """
+        assembled = assemble(decoded.spans)
+        now = self._now()
+        results = [normalise(group, self._policy, now) for group in assembled.groups]
+        rejects = [result for result in results if isinstance(result, Reject)]
+        requests = [Judged(result, judge(result, self._objectives)) for result in results if not isinstance(result, Reject)]
+        try:
+            await self._batcher.submit(requests)
+        except Overloaded:
+            telemetry.SPANS_REFUSED.inc(len(decoded.spans) + len(decoded.rejects))
+            raise
+        # Counted only now: the ledger is of what was acknowledged, so that a refused body that is sent again counts once.
+        rejected = Counter(reject.reason.value for reject in (*decoded.rejects, *rejects))
+        for reason, count in rejected.items():
+            telemetry.SPANS_REJECTED.labels(reason).inc(count)
+        telemetry.SPANS_IGNORED.inc(assembled.ignored)
+        telemetry.SPANS_MERGED.inc(assembled.merged)
+        telemetry.SPANS_RECEIVED.inc(rejected.total() + assembled.ignored + assembled.merged)
+        return Receipt(tuple(rejects))

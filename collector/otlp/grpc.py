@@ -1,0 +1,95 @@
+"""OTLP over gRPC: a synchronous server with a few threads, which costs half of what grpc.aio does (measured)."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import grpc
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import RetryInfo
+from google.rpc.status_pb2 import Status
+
+from collector import telemetry
+from collector.errors import AddressUnavailable, MalformedBody, Overloaded
+from collector.otlp.allow import AllowList, Decoded, Ingest, Receipt
+from collector.otlp.partial import answer
+from collector.otlp.protobuf import decode_protobuf
+
+_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+_THREADS = 4
+_GRACE_SECONDS = 5.0
+_DETAILS = "grpc-status-details-bin"
+Export = Callable[[bytes, grpc.ServicerContext], bytes]
+
+
+@asynccontextmanager
+async def serve_grpc(address: str, ingest: Ingest, allow: AllowList, limit: int) -> AsyncIterator[None]:
+    """Serve on ``address``. ``limit`` is the largest message, decompressed [bytes].
+
+    :raises AddressUnavailable: when the address is in use
+    """
+    server = grpc.server(
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="otlp-grpc"),
+        options=[
+            ("grpc.max_receive_message_length", limit),
+            # Else a second collector would share the port without a word.
+            ("grpc.so_reuseport", 0),
+        ],
+    )
+    # The body stays bytes, so that both transports are decoded by the same code.
+    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
+        _export(ingest, allow, asyncio.get_running_loop())
+    )
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": method}),))
+    try:
+        server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise AddressUnavailable("otlp_grpc", address, "in use, or no address of this machine") from error
+    server.start()
+    try:
+        yield
+    finally:
+        # Threads wait for the event loop, so it must turn while they end.
+        await asyncio.to_thread(server.stop(_GRACE_SECONDS).wait)
+
+
+def _export(ingest: Ingest, allow: AllowList, loop: asyncio.AbstractEventLoop) -> Export:
+    async def hand_over(decoded: Decoded) -> Receipt:
+        return await ingest(decoded)
+
+    def export(body: bytes, context: grpc.ServicerContext) -> bytes:
+        try:
+            decoded = decode_protobuf(body, allow)
+            receipt = asyncio.run_coroutine_threadsafe(hand_over(decoded), loop).result()
+            return answer((*decoded.rejects, *receipt.rejected)).SerializeToString()
+        except MalformedBody as malformed:
+            _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(malformed))
+        except Overloaded as overloaded:
+            _retry_later(context, overloaded)
+        return b""
+
+    return export
+
+
+def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) -> None:
+    telemetry.BODIES_REFUSED.labels("grpc", code.name.lower()).inc()
+    context.set_code(code)
+    context.set_details(reason)
+
+
+def _retry_later(context: grpc.ServicerContext, overloaded: Overloaded) -> None:
+    """UNAVAILABLE with RetryInfo, which OTLP's clients obey."""
+    code = grpc.StatusCode.UNAVAILABLE
+    info = RetryInfo()
+    info.retry_delay.FromTimedelta(timedelta(seconds=math.ceil(overloaded.retry_after_seconds)))
+    detail = Any()
+    detail.Pack(info)
+    number, _ = code.value
+    status = Status(code=number, message=str(overloaded), details=[detail])
+    context.set_trailing_metadata(((_DETAILS, status.SerializeToString()),))
+    _refuse(context, code, str(overloaded))

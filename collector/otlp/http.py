@@ -1,0 +1,144 @@
+"""OTLP over HTTP: POST /v1/traces in protobuf or JSON, with the status codes of the OTLP specification."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import zlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import zstandard
+from aiohttp import web
+from google.rpc.status_pb2 import Status
+
+from collector import telemetry
+from collector.errors import MalformedBody, Overloaded
+from collector.listener import listen
+from collector.otlp.allow import AllowList, Decoded, Ingest
+from collector.otlp.otlp_json import decode_json
+from collector.otlp.partial import answer, summary
+from collector.otlp.protobuf import decode_protobuf
+from collector.request import Reject
+
+PROTOBUF, JSON = "application/x-protobuf", "application/json"
+_DECODERS: dict[str, Callable[[bytes, AllowList], Decoded]] = {PROTOBUF: decode_protobuf, JSON: decode_json}
+_GZIP_WINDOW = 16 + zlib.MAX_WBITS
+_CHUNK = 2**16
+ENCODINGS = ("identity", "gzip", "zstd")
+OFF_LOOP_BYTES = 2**18
+"""A larger body is decoded in a thread: it would hold up health checks and other senders."""
+_INVALID_ARGUMENT, _UNAVAILABLE, _RESOURCE_EXHAUSTED = 3, 14, 8
+
+
+class Refused(Exception):
+    """A body that is refused whole: the HTTP status, the gRPC code that OTLP puts in the answer, and why."""
+
+    def __init__(self, status: int, code: int, reason: str, retry_after_seconds: int | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.code = code
+        self.retry_after_seconds = retry_after_seconds
+
+
+def application(ingest: Ingest, allow: AllowList, limit: int) -> web.Application:
+    """The receiver. ``limit`` is the largest body, as sent and as decompressed [bytes]."""
+
+    async def traces(request: web.Request) -> web.Response:
+        content_type = request.content_type
+        try:
+            decoded = await _decode(request, content_type, allow, limit)
+            receipt = await ingest(decoded)
+        except Refused as refused:
+            return _refusal(refused, content_type)
+        except Overloaded as overloaded:
+            return _refusal(Refused(503, _UNAVAILABLE, str(overloaded), overloaded.retry_after_seconds), content_type)
+        return _accepted((*decoded.rejects, *receipt.rejected), content_type)
+
+    # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
+    app = web.Application(client_max_size=0)
+    app.add_routes([web.post("/v1/traces", traces)])
+    return app
+
+
+@asynccontextmanager
+async def serve_http(address: str, ingest: Ingest, allow: AllowList, limit: int) -> AsyncIterator[None]:
+    """Serve on ``address``.
+
+    :raises AddressUnavailable: when the address is in use
+    """
+    async with listen(application(ingest, allow, limit), "otlp_http", address):
+        yield
+
+
+async def _decode(request: web.Request, content_type: str, allow: AllowList, limit: int) -> Decoded:
+    decoder = _DECODERS.get(content_type)
+    if decoder is None:
+        raise Refused(415, _INVALID_ARGUMENT, f"Content-Type {content_type!r}: expected {PROTOBUF} or {JSON}")
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding not in ENCODINGS:
+        raise Refused(415, _INVALID_ARGUMENT, f"Content-Encoding {encoding!r}: expected {', '.join(ENCODINGS)}")
+    body = await _read(request, limit)
+
+    def decode() -> Decoded:
+        return decoder(decompress(body, encoding, limit), allow)
+
+    try:
+        return await asyncio.to_thread(decode) if len(body) > OFF_LOOP_BYTES else decode()
+    except MalformedBody as malformed:
+        raise Refused(400, _INVALID_ARGUMENT, str(malformed)) from malformed
+
+
+async def _read(request: web.Request, limit: int) -> bytes:
+    """The body as it was sent."""
+    body = bytearray()
+    async for chunk in request.content.iter_chunked(_CHUNK):
+        body += chunk
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def decompress(body: bytes, encoding: str, limit: int) -> bytes:
+    """The body, decompressed. Nothing larger than the limit is ever made, however small what was sent is.
+
+    :raises Refused: 413 for what is larger, 400 for what is cut off or not compressed like that
+    """
+    try:
+        if encoding == "gzip":
+            gzip = zlib.decompressobj(_GZIP_WINDOW)
+            plain = gzip.decompress(body, limit + 1)
+            if len(plain) > limit:
+                raise _too_large(limit)
+            if not gzip.eof:
+                raise Refused(400, _INVALID_ARGUMENT, "the body is a gzip stream that was cut off")
+            return plain
+        if encoding == "zstd":
+            # A frame says how large it is, or else has to fit what there is room for.
+            if zstandard.frame_content_size(body) > limit:
+                raise _too_large(limit)
+            return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
+    except (zlib.error, zstandard.ZstdError):
+        raise Refused(400, _INVALID_ARGUMENT, f"the body is not {encoding}, or is larger than {limit} bytes") from None
+    return body
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, _RESOURCE_EXHAUSTED, f"the body is larger than {limit} bytes")
+
+
+def _accepted(rejects: tuple[Reject, ...], content_type: str) -> web.Response:
+    if content_type == PROTOBUF:
+        return web.Response(body=answer(rejects).SerializeToString(), content_type=PROTOBUF)
+    body = {"partialSuccess": {"rejectedSpans": str(len(rejects)), "errorMessage": summary(rejects)}} if rejects else {}
+    return web.Response(text=json.dumps(body), content_type=JSON)
+
+
+def _refusal(refused: Refused, content_type: str) -> web.Response:
+    telemetry.BODIES_REFUSED.labels("http", str(refused.status)).inc()
+    headers = {} if refused.retry_after_seconds is None else {"Retry-After": str(refused.retry_after_seconds)}
+    if content_type == PROTOBUF:
+        body = Status(code=refused.code, message=str(refused)).SerializeToString()
+        return web.Response(status=refused.status, body=body, content_type=PROTOBUF, headers=headers)
+    text = json.dumps({"code": refused.code, "message": str(refused)})
+    return web.Response(status=refused.status, text=text, content_type=JSON, headers=headers)

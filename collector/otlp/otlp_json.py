@@ -1,0 +1,207 @@
+"""OTLP in JSON: ids in hex, 64-bit integers as strings or numbers, enumerations by number or name, unknown fields ignored.
+
+The body is decoded down to its spans, and each span by itself, so that a value of the wrong type rejects its span only.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from collector.error_sign import ErrorSign
+from collector.errors import MalformedBody
+from collector.otlp.allow import AllowList, Decoded
+from collector.otlp.check import (
+    KINDS,
+    MOST_EVENTS,
+    STATUS_CODES,
+    MalformedSpan,
+    add_sign,
+    check_array,
+    check_ids,
+    check_text,
+    check_time,
+    check_times,
+    short_name,
+)
+from collector.otlp.otlp_struct import AnyValue, Event, ExportTraceServiceRequest, KeyValue, Resource, Scope, Status
+from collector.otlp.otlp_struct import Span as SpanStruct
+from collector.request import RejectReason
+from collector.span import Attributes, Span, SpanEvent, SpanKind, StatusCode, Value
+
+_INTEGER = re.compile(r"-?\d{1,20}")
+_KIND_NAMES = {f"SPAN_KIND_{kind.name}": kind.value for kind in SpanKind}
+_STATUS_NAMES = {f"STATUS_CODE_{code.name}": code.value for code in StatusCode}
+_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+_body = msgspec.json.Decoder(ExportTraceServiceRequest)
+_resource = msgspec.json.Decoder(Resource | None)
+_span = msgspec.json.Decoder(SpanStruct)
+_any_value = msgspec.json.Decoder(AnyValue | None)
+
+
+def decode_json(body: bytes, allow: AllowList) -> Decoded:
+    """Decode one ExportTraceServiceRequest in OTLP's JSON.
+
+    :raises MalformedBody: for a body that is none
+    """
+    try:
+        request = _body.decode(body)
+        decoded = Decoded([], [])
+        for resource_spans in request.resource_spans or ():
+            scopes = [
+                (scope_spans.scope or Scope(), scope_spans.spans or ()) for scope_spans in resource_spans.scope_spans or ()
+            ]
+            try:
+                resource = _decode_resource(resource_spans.resource, allow)
+            except MalformedSpan as malformed:
+                decoded.rejects.extend([malformed.reject] * sum(len(spans) for _, spans in scopes))
+                continue
+            for scope, spans in scopes:
+                _decode_scope(scope, spans, resource, allow, decoded)
+    except _NOT_JSON as error:
+        raise MalformedBody(f"the body is not an ExportTraceServiceRequest in JSON: {_reason(error)}") from None
+    return decoded
+
+
+def _decode_resource(raw: msgspec.Raw, allow: AllowList) -> Attributes:
+    try:
+        resource = _resource.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _wrong_type("resource", error) from None
+    attributes, _ = _attributes(resource.attributes if resource else None, allow.resource, None)
+    return attributes
+
+
+def _decode_scope(scope: Scope, spans: Iterable[msgspec.Raw], resource: Attributes, allow: AllowList, decoded: Decoded) -> None:
+    name, version = short_name(scope.name or ""), short_name(scope.version or "")
+    for raw in spans:
+        try:
+            decoded.spans.append(_read_span(raw, resource, name, version, allow))
+        except MalformedSpan as malformed:
+            decoded.rejects.append(malformed.reject)
+
+
+def _read_span(raw: msgspec.Raw, resource: Attributes, scope: str, scope_version: str, allow: AllowList) -> Span:
+    try:
+        span = _span.decode(raw)
+    except msgspec.ValidationError as error:
+        raise _wrong_type("span", error) from None
+    trace_id, span_id = _id("trace_id", span.trace_id), _id("span_id", span.span_id)
+    parent_span_id = check_ids(trace_id, span_id, _id("parent_span_id", span.parent_span_id or ""))
+    start_ns = _integer("start_time_unix_nano", span.start_time_unix_nano)
+    end_ns = _integer("end_time_unix_nano", span.end_time_unix_nano)
+    check_times(start_ns, end_ns)
+    status = span.status or Status()
+    attributes, sign = _attributes(span.attributes, allow.span, allow, add_sign(None, status.message or ""))
+    return Span(
+        trace_id=trace_id,
+        span_id=span_id,
+        parent_span_id=parent_span_id,
+        trace_state=check_text("trace_state", span.trace_state or ""),
+        kind=KINDS[_enumeration(span.kind, _KIND_NAMES, len(KINDS))],
+        start_ns=start_ns,
+        end_ns=end_ns,
+        status=STATUS_CODES[_enumeration(status.code, _STATUS_NAMES, len(STATUS_CODES))],
+        attributes=attributes,
+        events=tuple(_event(event, allow) for event in (span.events or ())[:MOST_EVENTS]),
+        resource=resource,
+        scope=scope,
+        scope_version=scope_version,
+        error_sign=sign,
+    )
+
+
+def _event(event: Event, allow: AllowList) -> SpanEvent:
+    time_ns = check_time("events.time_unix_nano", _integer("events.time_unix_nano", event.time_unix_nano))
+    attributes, sign = _attributes(event.attributes, allow.event, allow)
+    return SpanEvent(short_name(event.name), time_ns, attributes, sign)
+
+
+def _attributes(
+    pairs: Iterable[KeyValue] | None, keep: frozenset[str], errors: AllowList | None, sign: ErrorSign | None = None
+) -> tuple[Attributes, ErrorSign | None]:
+    """The attributes that are kept, and what those said that are classified and dropped."""
+    kept: dict[str, Value] = {}
+    for pair in pairs or ():
+        if pair.key not in keep and (errors is None or pair.key not in errors.error_texts):
+            continue
+        try:
+            value = _any_value.decode(pair.value)
+        except msgspec.ValidationError as error:
+            raise _wrong_type(pair.key, error) from None
+        if value is None:
+            continue
+        if errors is not None and errors.is_text(pair.key, value.string_value or ""):
+            sign = add_sign(sign, value.string_value or "")
+        elif (found := _value(pair.key, value)) is not None:
+            kept[pair.key] = found
+    return kept, sign
+
+
+def _value(key: str, value: AnyValue) -> Value | None:
+    """``None`` for what is never kept: bytes, maps, arrays that hold anything but primitives, and no value at all."""
+    if value.array_value is not None:
+        elements = [_primitive(key, element) for element in value.array_value.values or ()]
+        return None if None in elements else check_array(key, tuple(element for element in elements if element is not None))
+    return _primitive(key, value)
+
+
+def _primitive(key: str, value: AnyValue) -> bool | int | float | str | None:
+    if value.string_value is not None:
+        return check_text(key, value.string_value)
+    if value.int_value is not None:
+        return _signed(key, value.int_value)
+    if value.double_value is not None:
+        return _double(key, value.double_value)
+    return value.bool_value
+
+
+def _double(key: str, value: float | str) -> float:
+    """NaN and the infinities are words in JSON."""
+    try:
+        return float(value)
+    except (ValueError, OverflowError):
+        raise MalformedSpan(RejectReason.WRONG_TYPE, key, "text", "a number") from None
+
+
+def _integer(field: str, value: int | str) -> int:
+    number = _signed(field, value)
+    if number < 0:
+        raise MalformedSpan(RejectReason.WRONG_TYPE, field, str(number)[:24], "0 or more")
+    return number
+
+
+def _signed(field: str, value: int | str) -> int:
+    if isinstance(value, str):
+        # int() would take underscores and spaces too, and its cost grows with the square of the length.
+        if not _INTEGER.fullmatch(value):
+            raise MalformedSpan(RejectReason.WRONG_TYPE, field, "text", "a 64-bit integer")
+        value = int(value)
+    if not -(2**63) <= value < 2**64:
+        raise MalformedSpan(RejectReason.WRONG_TYPE, field, str(value)[:24], "a 64-bit integer")
+    return value
+
+
+def _id(field: str, text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError:
+        raise MalformedSpan(RejectReason.ZERO_ID, field, f"{len(text)} characters", "hex digits") from None
+
+
+def _enumeration(value: int | str | None, names: dict[str, int], count: int) -> int:
+    """A number that is known, else 0: a later version of OTLP may know more."""
+    number = names.get(value, 0) if isinstance(value, str) else value or 0
+    return number if 0 <= number < count else 0
+
+
+def _wrong_type(field: str, error: msgspec.ValidationError) -> MalformedSpan:
+    """msgspec's message names types and a path, never a value."""
+    return MalformedSpan(RejectReason.WRONG_TYPE, field, "another type", str(error)[:160])
+
+
+def _reason(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:160]

@@ -1,0 +1,28 @@
+"""What a sender is told of the spans of its body that were rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+
+from collector.request import Reject
+
+NAMED = 3
+"""Rejects that a message names: a body of malformed spans is malformed in one way, mostly."""
+
+
+def summary(rejects: Sequence[Reject]) -> str:
+    """The first few rejects, by reason, field, value and expectation; empty for none."""
+    named = "; ".join(f"{reject.reason}: {reject}" for reject in rejects[:NAMED])
+    more = len(rejects) - NAMED
+    return f"{named}; and {more} more" if more > 0 else named
+
+
+def answer(rejects: Sequence[Reject]) -> ExportTraceServiceResponse:
+    """OTLP's answer to a body that was taken: empty, or a partial success."""
+    response = ExportTraceServiceResponse()
+    if rejects:
+        response.partial_success.rejected_spans = len(rejects)
+        response.partial_success.error_message = summary(rejects)
+    return response

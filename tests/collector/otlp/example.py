@@ -1,0 +1,30 @@
+"""An allow-list, and a next stage that remembers what it was given."""
+
+from __future__ import annotations
+
+from collector.errors import Overloaded
+from collector.otlp.allow import AllowList, Decoded, Receipt
+from collector.request import Reject
+
+ALLOW = AllowList(
+    span=frozenset({"gen_ai.request.model", "gen_ai.usage.input_tokens", "error.type", "tenant.id", "a", "b", "c"}),
+    resource=frozenset({"service.name", "a"}),
+    event=frozenset({"exception.type", "a"}),
+    error_texts=frozenset({"exception.message", "error.message"}),
+    error_classes=frozenset({"error.type", "exception.type"}),
+)
+
+
+class Next:
+    """The stage after the receivers."""
+
+    def __init__(self) -> None:
+        self.bodies: list[Decoded] = []
+        self.rejected: tuple[Reject, ...] = ()
+        self.overloaded: Overloaded | None = None
+
+    async def __call__(self, decoded: Decoded) -> Receipt:
+        if self.overloaded is not None:
+            raise self.overloaded
+        self.bodies.append(decoded)
+        return Receipt(self.rejected)
