@@ -21,7 +21,8 @@ pulses = Table(
     "pulses",
     metadata,
     identity("What an alerter remembers having seen"),
-    column("received_at", Time, "When the collector took the requests"),
+    # The database's clock, since alerters read by it and the clocks of collectors differ.
+    column("received_at", Time, "Start of the transaction that appended it", server_default=text("now()")),
     column("second", Time, "Second in which the requests ended"),
     column("stream_id", Integer, "Series of verdicts"),
     column("good", Integer, "Requests that passed"),

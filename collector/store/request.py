@@ -88,7 +88,7 @@ class RequestStore:
                 if part:
                     written += await self._insert(connection, table, part, received_at)
             if written:
-                await self._pulse(connection, written, received_at)
+                await self._pulse(connection, written)
         rows = Counter(judged.request.observed_by for judged in written)
         return Written(rows, len(batch) - len(written))
 
@@ -121,7 +121,7 @@ class RequestStore:
             return [judged for judged, key in zip(part, keys, strict=True) if key in new]
         return part
 
-    async def _pulse(self, connection: Connection, written: Sequence[Judged], received_at: datetime) -> None:
+    async def _pulse(self, connection: Connection, written: Sequence[Judged]) -> None:
         """Append the verdicts of new rows, by second, and mark their minutes."""
         counts: Counter[tuple[datetime, int, bool]] = Counter()
         for judged in written:
@@ -132,10 +132,10 @@ class RequestStore:
         pulses = sorted({(second, stream) for second, stream, _ in counts})
         async with connection.cursor().copy(
             # verdicts of this transaction
-            "COPY pulses (received_at, second, stream_id, good, bad) FROM STDIN"
+            "COPY pulses (second, stream_id, good, bad) FROM STDIN"
         ) as copy:
             for second, stream in pulses:
-                await copy.write_row((received_at, second, stream, counts[second, stream, True], counts[second, stream, False]))
+                await copy.write_row((second, stream, counts[second, stream, True], counts[second, stream, False]))
         minutes = sorted({judged.request.ended_at.replace(second=0, microsecond=0) for judged in written})
         await connection.execute(
             # minutes to recompute

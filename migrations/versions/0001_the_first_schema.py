@@ -374,7 +374,13 @@ def upgrade() -> None:
         sa.Column(
             "id", sa.BigInteger(), sa.Identity(always=True), nullable=False, comment="What an alerter remembers having seen"
         ),
-        sa.Column("received_at", sa.DateTime(timezone=True), nullable=False, comment="When the collector took the requests"),
+        sa.Column(
+            "received_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+            comment="Start of the transaction that appended it",
+        ),
         sa.Column("second", sa.DateTime(timezone=True), nullable=False, comment="Second in which the requests ended"),
         sa.Column("stream_id", sa.Integer(), nullable=False, comment="Series of verdicts"),
         sa.Column("good", sa.Integer(), nullable=False, comment="Requests that passed"),

@@ -1,0 +1,1 @@
+"""SLOs, symptoms, and the alerts that they raise."""

@@ -1,0 +1,100 @@
+"""The outbox: notifications that wait for a sink. Claimed by the row count of an UPDATE, delivered at least once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from psycopg.rows import class_row
+
+from alerts.notify.notification import Notification
+from collector.store.connection import Database
+
+_CLAIM = 32
+"""Notifications claimed at once; their groups are sent side by side, so that all fit into one lease."""
+
+
+class Claimed(NamedTuple):
+    """A notification that this process may try to deliver until its claim runs out. ``attempts`` counts this one."""
+
+    id: int
+    attempts: int
+    notification: Notification
+
+
+class _OutboxRow(NamedTuple):
+    id: int
+    attempts: int
+    fingerprint: str
+    status: str
+    starts_at: datetime
+    payload: dict[str, dict[str, str]]
+    ends_at: datetime | None
+
+
+async def claim(database: Database, sink: str, now: datetime, lease: timedelta) -> list[Claimed]:
+    """Take what is due for a sink. Who dies with a claim loses it after ``lease``, and another one delivers.
+
+    Of one alert only the oldest that is still open is taken: a "firing" that must be tried again may not arrive after its
+    "resolved".
+
+    :raises StoreUnavailable: when Postgres did not commit
+    """
+    async with database.transaction() as connection:
+        cursor = connection.cursor(row_factory=class_row(_OutboxRow))
+        await cursor.execute(
+            # claim what is due, oldest first
+            """UPDATE outbox SET attempts = attempts + 1, next_attempt_at = %(until)s
+               WHERE id IN (
+                   SELECT id FROM outbox AS due
+                   WHERE sink = %(sink)s AND delivered_at IS NULL AND failed_at IS NULL AND next_attempt_at <= %(now)s
+                     AND NOT EXISTS (
+                         SELECT FROM outbox AS earlier
+                         WHERE earlier.sink = due.sink AND earlier.fingerprint = due.fingerprint AND earlier.id < due.id
+                           AND earlier.delivered_at IS NULL AND earlier.failed_at IS NULL)
+                   ORDER BY id LIMIT %(limit)s FOR UPDATE OF due SKIP LOCKED)
+               RETURNING id, attempts, fingerprint, status, starts_at, payload,
+                         (payload ->> 'ends_at')::timestamptz AS ends_at""",
+            {"sink": sink, "now": now, "until": now + lease, "limit": _CLAIM},
+        )
+        rows = sorted(await cursor.fetchall())
+    return [_claimed(row) for row in rows]
+
+
+def _claimed(row: _OutboxRow) -> Claimed:
+    notification = Notification(
+        fingerprint=row.fingerprint,
+        status=row.status,
+        starts_at=row.starts_at,
+        ends_at=row.ends_at,
+        labels=row.payload["labels"],
+        annotations=row.payload["annotations"],
+    )
+    return Claimed(row.id, row.attempts, notification)
+
+
+async def settle_delivered(database: Database, ids: list[int], now: datetime) -> None:
+    """The sink has taken them."""
+    async with database.transaction() as connection:
+        # mark as delivered
+        await connection.execute("UPDATE outbox SET delivered_at = %s, last_error = NULL WHERE id = ANY(%s)", (now, ids))
+
+
+async def settle_retry(database: Database, id: int, error: str, next_attempt_at: datetime) -> None:
+    """The sink did not take it this time."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            # try again later
+            "UPDATE outbox SET next_attempt_at = %s, last_error = %s WHERE id = %s",
+            (next_attempt_at, error, id),
+        )
+
+
+async def settle_failed(database: Database, ids: list[int], error: str, now: datetime) -> None:
+    """The sink will never take them."""
+    async with database.transaction() as connection:
+        await connection.execute(
+            # give up
+            "UPDATE outbox SET failed_at = %s, last_error = %s WHERE id = ANY(%s)",
+            (now, error, ids),
+        )

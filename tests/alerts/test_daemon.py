@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psycopg
+import pytest
+from prometheus_client import REGISTRY
+
+from alerts import daemon, deliver
+from alerts.daemon import Vitals, run
+from alerts.evaluate import Evaluator
+from collector.config import Config
+from collector.errors import ConfigError
+from collector.request import Outcome
+from collector.store.connection import Database
+from tests.alerts.receiver import receiving
+from tests.alerts.scene import config_of, scene, terminate
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same loops, at a pace that suits a test."""
+    monkeypatch.setattr(daemon, "EVALUATE_SECONDS", 0.02)
+    monkeypatch.setattr(daemon, "STANDBY_SECONDS", 0.02)
+    monkeypatch.setattr(deliver, "POLL_SECONDS", 0.02)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    """Wait for something that other tasks do."""
+    async with asyncio.timeout(20):
+        while not happened():  # noqa: ASYNC110 - what it waits for is not told by an event
+            await asyncio.sleep(0.01)
+
+
+def evaluated_after(time: datetime, *alerters: Vitals) -> Callable[[], bool]:
+    """Whether one of them has evaluated since."""
+    return lambda: any(one.evaluated_at is not None and one.evaluated_at > time for one in alerters)
+
+
+@asynccontextmanager
+async def alerter(config: Config, conninfo: str) -> AsyncIterator[Vitals]:
+    """An alerter that runs until the block ends."""
+    vitals, stop = Vitals(), asyncio.Event()
+    async with Database(conninfo, application="test") as database:
+        task = asyncio.ensure_future(run(config, database, stop, vitals=vitals))
+        try:
+            yield vitals
+        finally:
+            stop.set()
+            await task
+
+
+async def leaders(conninfo: str) -> list[int]:
+    """Processes of the server that hold the lock."""
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+        cursor = await connection.execute(
+            "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted "
+            "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        )
+        return [int(pid) for (pid,) in await cursor.fetchall()]
+
+
+async def test_one_of_two_leads_and_the_other_takes_over_without_telling_anybody_again(database: str) -> None:
+    async with receiving() as receiver:
+        config = config_of(receiver.url)
+        async with alerter(config, database) as first, alerter(config, database) as second:
+            await until(lambda: first.leading or second.leading)
+            (leader,) = await leaders(database)
+            async with scene(database, config) as on:
+                await on.serve(Outcome.SERVER_ERROR, seconds=60)
+            await until(lambda: bool(receiver.told))
+            assert [False, True] == sorted([first.leading, second.leading])
+
+            await terminate(database, leader)
+            while (await leaders(database)) in ([], [leader]):
+                pass
+            # Two evaluations from now on: what the new leader reads and delivers first is then done.
+            await until(evaluated_after(datetime.now(UTC), first, second))
+            await until(evaluated_after(datetime.now(UTC), first, second))
+            assert 1 == len(await leaders(database))
+
+        assert [("SLOBurn", "firing")] == receiver.told
+
+
+async def test_the_follower_leads_when_the_leader_stops(database: str) -> None:
+    async with alerter(Config(), database) as follower:
+        await until(lambda: follower.leading)
+    async with alerter(Config(), database) as second:
+        async with alerter(Config(), database) as first:
+            await until(lambda: first.leading or second.leading)
+            await until(lambda: first.postgres_ok and second.postgres_ok)
+        await until(lambda: second.leading)
+
+
+async def test_a_sink_that_hangs_does_not_stop_evaluation(database: str) -> None:
+    async with receiving() as receiver:
+        receiver.answers.clear()
+        config = config_of(receiver.url)
+        async with alerter(config, database) as vitals:
+            await until(lambda: vitals.leading)
+            async with scene(database, config) as on:
+                await on.serve(Outcome.SERVER_ERROR, seconds=60)
+            await receiver.reached.wait()
+            before = vitals.evaluated_at
+            await until(lambda: before is not None and vitals.evaluated_at is not None and vitals.evaluated_at > before)
+            receiver.answers.set()
+            await until(lambda: receiver.told == [("SLOBurn", "firing")])
+
+
+async def test_an_unexpected_error_is_counted_and_evaluation_goes_on(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    tick, calls = Evaluator.tick, []
+
+    async def fail_once(self: Evaluator, now: datetime) -> bool:
+        calls.append(now)
+        if len(calls) == 1:
+            raise RuntimeError("unexpected")
+        return await tick(self, now)
+
+    monkeypatch.setattr(Evaluator, "tick", fail_once)
+    before = errors()
+    async with alerter(Config(), database) as vitals:
+        await until(lambda: vitals.evaluated_at is not None)
+
+    assert before + 1 == errors()
+
+
+def errors() -> float:
+    return REGISTRY.get_sample_value("llm_slo_loop_errors_total", {"loop": "evaluate"}) or 0.0
+
+
+async def test_an_alerter_waits_for_a_database_that_is_not_there() -> None:
+    vitals, stop = Vitals(), asyncio.Event()
+    # Not opened: a pool that nobody uses. Leadership has a connection of its own.
+    database = Database("host=127.0.0.1 port=1 connect_timeout=1", application="test")
+    task = asyncio.ensure_future(run(Config(), database, stop, vitals=vitals))
+    await asyncio.sleep(0)
+    stop.set()
+    await task
+
+    assert Vitals(leading=False, evaluated_at=None, postgres_ok=False) == vitals
+
+
+async def test_a_wrong_slo_file_stops_the_start(tmp_path: Path) -> None:
+    path = tmp_path / "slos.yaml"
+    path.write_text("slos: [{name: a, sli: availability, target: 50}]")
+
+    with pytest.raises(ConfigError, match="can never page"):
+        await run(Config(slos=path), Database("", application="test"), asyncio.Event())

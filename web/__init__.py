@@ -1,0 +1,1 @@
+"""The web side of the daemon: health, own metrics, read-only JSON."""
