@@ -1,0 +1,1 @@
+"""Grafana boards, generated from the schema and the metric families."""
