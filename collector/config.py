@@ -78,6 +78,7 @@ class Target(_Section):
     engine: Literal["vllm"] = Field("vllm", description="Engine that serves there")
     replica: str | None = Field(None, description="Stable name of the replica; HOST:PORT of the URL unless given")
     model: str | None = Field(None, description="Served model, for a target that was never scraped; else the engine says it")
+    environment: str | None = Field(None, description="Environment of this target, where it is not that of the whole file")
     scrape_seconds: float = Field(15.0, gt=0, description="Time between two scrapes of /metrics [s]")
     health_seconds: float = Field(5.0, gt=0, description="Time between two calls of /health [s]")
 

@@ -49,7 +49,7 @@ def _sources(texts: tuple[str, ...]) -> tuple[Source, ...]:
     for text in texts:
         match = _SOURCE.fullmatch(text)
         if match is None:
-            raise ValueError(f"metric source {text!r} is not NAME or NAME{{label=\"value\"}}")
+            raise ValueError(f'metric source {text!r} is not NAME or NAME{{label="value"}}')
         sources.append(Source(match["name"], match["label"] or "", match["value"] or ""))
     return tuple(sources)
 
@@ -70,11 +70,15 @@ def _histogram(name: str, unit: str, help: str, *vllm: str) -> Family:
 REQUESTS_RUNNING = _gauge("requests_running", "requests", "Requests in the running batch", "num_requests_running")
 REQUESTS_WAITING = _gauge("requests_waiting", "requests", "Requests waiting to be scheduled", "num_requests_waiting")
 REQUESTS_WAITING_CAPACITY = _gauge(
-    "requests_waiting_capacity", "requests", "Waiting for room in the batch or the KV cache",
+    "requests_waiting_capacity",
+    "requests",
+    "Waiting for room in the batch or the KV cache",
     'num_requests_waiting_by_reason{reason="capacity"}',
 )
 REQUESTS_WAITING_DEFERRED = _gauge(
-    "requests_waiting_deferred", "requests", "Waiting for something passing: a LoRA slot, a KV transfer",
+    "requests_waiting_deferred",
+    "requests",
+    "Waiting for something passing: a LoRA slot, a KV transfer",
     'num_requests_waiting_by_reason{reason="deferred"}',
 )
 REQUESTS_SWAPPED = _gauge(
@@ -95,28 +99,39 @@ PROMPT_TOKENS_LOCAL_COMPUTE = _counter(
     "prompt_tokens_local_compute", "tokens", "Prompt tokens computed here", 'prompt_tokens_by_source{source="local_compute"}'
 )
 PROMPT_TOKENS_LOCAL_CACHE_HIT = _counter(
-    "prompt_tokens_local_cache_hit", "tokens", "Prompt tokens from this engine's own cache",
+    "prompt_tokens_local_cache_hit",
+    "tokens",
+    "Prompt tokens from this engine's own cache",
     'prompt_tokens_by_source{source="local_cache_hit"}',
 )
 PROMPT_TOKENS_EXTERNAL_KV_TRANSFER = _counter(
-    "prompt_tokens_external_kv_transfer", "tokens", "Prompt tokens received from another engine's KV cache",
+    "prompt_tokens_external_kv_transfer",
+    "tokens",
+    "Prompt tokens received from another engine's KV cache",
     'prompt_tokens_by_source{source="external_kv_transfer"}',
 )
 PROMPT_TOKENS_CACHED_DEVICE = _counter(
-    "prompt_tokens_cached_device", "tokens", "Cache hits served from device memory",
+    "prompt_tokens_cached_device",
+    "tokens",
+    "Cache hits served from device memory",
     'prompt_tokens_cached_by_source{source="device"}',
 )
 PROMPT_TOKENS_CACHED_HOST = _counter(
     "prompt_tokens_cached_host", "tokens", "Cache hits served from host memory", 'prompt_tokens_cached_by_source{source="host"}'
 )
 PROMPT_TOKENS_CACHED_P2P = _counter(
-    "prompt_tokens_cached_p2p", "tokens", "Cache hits served by another instance", 'prompt_tokens_cached_by_source{source="p2p"}'
+    "prompt_tokens_cached_p2p",
+    "tokens",
+    "Cache hits served by another instance",
+    'prompt_tokens_cached_by_source{source="p2p"}',
 )
 PROMPT_TOKENS_CACHED_DISK = _counter(
     "prompt_tokens_cached_disk", "tokens", "Cache hits served from disk", 'prompt_tokens_cached_by_source{source="disk"}'
 )
 PROMPT_TOKENS_CACHED_EXTERNAL = _counter(
-    "prompt_tokens_cached_external", "tokens", "Cache hits from an external store that names no tier",
+    "prompt_tokens_cached_external",
+    "tokens",
+    "Cache hits from an external store that names no tier",
     'prompt_tokens_cached_by_source{source="external_unspecified"}',
 )
 PROMPT_TOKENS_RECOMPUTED = _counter(
@@ -129,15 +144,21 @@ REQUESTS_LENGTH = _counter(
     "requests_finished_length", "requests", "Finished at the token limit", 'request_success{finished_reason="length"}'
 )
 REQUESTS_ABORT = _counter(
-    "requests_finished_abort", "requests", "Aborted by the engine (a client's disconnect is not counted by vLLM)",
+    "requests_finished_abort",
+    "requests",
+    "Aborted by the engine (a client's disconnect is not counted by vLLM)",
     'request_success{finished_reason="abort"}',
 )
 REQUESTS_ERROR = _counter(
-    "requests_finished_error", "requests", "Finished with an error (stayed 0 in every crash measured)",
+    "requests_finished_error",
+    "requests",
+    "Finished with an error (stayed 0 in every crash measured)",
     'request_success{finished_reason="error"}',
 )
 REQUESTS_REPETITION = _counter(
-    "requests_finished_repetition", "requests", "Stopped for repeating itself",
+    "requests_finished_repetition",
+    "requests",
+    "Stopped for repeating itself",
     'request_success{finished_reason="repetition"}',
 )
 CORRUPTED_REQUESTS = _counter("corrupted_requests", "requests", "Requests with NaN logits", "corrupted_requests")
@@ -145,13 +166,20 @@ PREEMPTIONS = _counter("preemptions", "preemptions", "Requests thrown out of the
 
 # Caches
 PREFIX_CACHE_QUERIES = _counter(
-    "prefix_cache_queries", "tokens", "Prompt tokens looked up in the prefix cache", "prefix_cache_queries", "gpu_prefix_cache_queries"
+    "prefix_cache_queries",
+    "tokens",
+    "Prompt tokens looked up in the prefix cache",
+    "prefix_cache_queries",
+    "gpu_prefix_cache_queries",
 )
 PREFIX_CACHE_HITS = _counter(
     "prefix_cache_hits", "tokens", "Prompt tokens found in the prefix cache", "prefix_cache_hits", "gpu_prefix_cache_hits"
 )
 EXTERNAL_PREFIX_CACHE_QUERIES = _counter(
-    "external_prefix_cache_queries", "tokens", "Prompt tokens looked up in another instance's cache", "external_prefix_cache_queries"
+    "external_prefix_cache_queries",
+    "tokens",
+    "Prompt tokens looked up in another instance's cache",
+    "external_prefix_cache_queries",
 )
 EXTERNAL_PREFIX_CACHE_HITS = _counter(
     "external_prefix_cache_hits", "tokens", "Prompt tokens found in another instance's cache", "external_prefix_cache_hits"
@@ -168,7 +196,9 @@ SPEC_DECODE_ACCEPTED_TOKENS = _counter(
 
 # Model throughput estimates (0 unless enabled)
 ESTIMATED_FLOPS = _counter("estimated_flops", "operations", "Floating point operations per GPU", "estimated_flops_per_gpu")
-ESTIMATED_READ_BYTES = _counter("estimated_read_bytes", "bytes", "Bytes read from memory per GPU", "estimated_read_bytes_per_gpu")
+ESTIMATED_READ_BYTES = _counter(
+    "estimated_read_bytes", "bytes", "Bytes read from memory per GPU", "estimated_read_bytes_per_gpu"
+)
 ESTIMATED_WRITE_BYTES = _counter(
     "estimated_write_bytes", "bytes", "Bytes written to memory per GPU", "estimated_write_bytes_per_gpu"
 )
@@ -182,18 +212,22 @@ HTTP_REQUESTS_2XX = _counter("http_requests_2xx", "requests", "HTTP answers 2xx"
 HTTP_REQUESTS_4XX = _counter("http_requests_4xx", "requests", "HTTP answers 4xx", 'http_requests{status="4xx"}')
 HTTP_REQUESTS_5XX = _counter("http_requests_5xx", "requests", "HTTP answers 5xx", 'http_requests{status="5xx"}')
 ADMISSION_REJECTIONS = _counter(
-    "admission_rejections", "requests", "Requests refused at admission, all reasons; per API server, not per engine",
+    "admission_rejections",
+    "requests",
+    "Requests refused at admission, all reasons; per API server, not per engine",
     "admission_rejections",
 )
 
 # Histograms, seconds
 TTFT = _histogram("ttft_seconds", "seconds", "Time to first token", "time_to_first_token_seconds")
 INTER_TOKEN_LATENCY = _histogram(
-    "inter_token_latency_seconds", "seconds", "Gap between two output tokens", "inter_token_latency_seconds", "time_per_output_token_seconds"
+    "inter_token_latency_seconds",
+    "seconds",
+    "Gap between two output tokens",
+    "inter_token_latency_seconds",
+    "time_per_output_token_seconds",
 )
-TPOT = _histogram(
-    "tpot_seconds", "seconds", "Mean time per output token of a request", "request_time_per_output_token_seconds"
-)
+TPOT = _histogram("tpot_seconds", "seconds", "Mean time per output token of a request", "request_time_per_output_token_seconds")
 E2E_LATENCY = _histogram("e2e_latency_seconds", "seconds", "Arrival to last token", "e2e_request_latency_seconds")
 QUEUE_TIME = _histogram(
     "queue_seconds", "seconds", "Waiting before the first scheduling", "request_queue_time_seconds", "time_in_queue_requests"
@@ -205,7 +239,10 @@ DECODE_TIME = _histogram(
 )
 KV_BLOCK_LIFETIME = _histogram("kv_block_lifetime_seconds", "seconds", "Life of a KV block", "kv_block_lifetime_seconds")
 KV_BLOCK_IDLE = _histogram(
-    "kv_block_idle_before_evict_seconds", "seconds", "A KV block's idle time before eviction", "kv_block_idle_before_evict_seconds"
+    "kv_block_idle_before_evict_seconds",
+    "seconds",
+    "A KV block's idle time before eviction",
+    "kv_block_idle_before_evict_seconds",
 )
 KV_BLOCK_REUSE_GAP = _histogram(
     "kv_block_reuse_gap_seconds", "seconds", "Time between two uses of a KV block", "kv_block_reuse_gap_seconds"

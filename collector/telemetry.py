@@ -34,6 +34,9 @@ SCRAPES = Counter("llm_slo_scrapes", "Scrapes of engine metrics", ["replica", "r
 SCRAPE_SECONDS = Histogram(
     "llm_slo_scrape_seconds", "Duration of one scrape [s]", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 )
+OBSERVATIONS_DROPPED = Counter(
+    "llm_slo_observations_dropped", "Health checks and scrapes that were not kept because Postgres was away"
+)
 LOOP_ERRORS = Counter("llm_slo_loop_errors", "Unexpected exceptions caught by an outermost loop", ["loop"])
 
 ALERT_LAG_SECONDS = Gauge("llm_slo_alert_lag_seconds", "Age of the newest pulse when the alerter evaluated it [s]")

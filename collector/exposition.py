@@ -1,0 +1,91 @@
+"""The Prometheus text format (0.0.4 and 1.0.0) to Samples.
+
+Most lines of an engine's page are plain: a name, labels without escapes, a value. Those are cut by one expression; anything
+else goes by characters. A page that is something else, HTML of a proxy above all, is no exposition and is said to be none.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+
+from collector.errors import MalformedExposition
+from collector.sample import Sample
+
+_NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
+_TEXT = r'"(?:[^"\\]|\\.)*"'
+_LABEL = re.compile(rf"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_.]*|{_TEXT})\s*=\s*(?P<value>{_TEXT})\s*(?:,|$)", re.DOTALL)
+_LINE = re.compile(
+    rf'(?P<name>{_NAME})(?:[ \t]*\{{(?P<labels>(?:[^"}}]|{_TEXT})*)\}}[ \t]*|[ \t]+)(?P<value>[^ \t}}"]+)(?:[ \t]+-?\d+)?',
+    re.DOTALL,
+)
+_PLAIN_LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)",?')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "\\": "\\", '"': '"'}
+QUOTED = 80
+"""Characters of the offending text that an error quotes."""
+
+
+def parse(text: str) -> list[Sample]:
+    """Every sample of a page, in its order. Comments, HELP and TYPE are skipped.
+
+    :raises MalformedExposition: for a page that is no exposition, quoting the first 80 characters of what is not
+    """
+    return list(_samples(text))
+
+
+def _samples(text: str) -> Iterator[Sample]:
+    seen = False
+    for line in text.replace("\r\n", "\n").split("\n"):
+        stripped = line.strip(" \t")
+        if not stripped or stripped.startswith("#"):
+            seen = seen or bool(stripped)
+            continue
+        match = _LINE.fullmatch(stripped)
+        if match is None:
+            raise MalformedExposition(f"not a line of the Prometheus text format: {_quote(stripped)}")
+        seen = True
+        yield Sample(match["name"], _labels(match["labels"], stripped), _value(match["value"], stripped))
+    if not seen:
+        raise MalformedExposition("the page is empty")
+
+
+def _labels(text: str | None, line: str) -> dict[str, str]:
+    if not text:
+        return {}
+    plain = _PLAIN_LABELS.findall(text)
+    if sum(len(name) + len(value) + 3 for name, value in plain) + len(plain) - (not text.endswith(",")) == len(text):
+        return dict(plain)
+    labels: dict[str, str] = {}
+    position = 0
+    while position < len(text.rstrip()):
+        match = _LABEL.match(text, position)
+        if match is None:
+            raise MalformedExposition(f"labels that cannot be read: {_quote(line)}")
+        labels[match["name"].strip('"')] = _ESCAPE.sub(_unescape, match["value"][1:-1])
+        position = match.end()
+    return labels
+
+
+def _unescape(match: re.Match[str]) -> str:
+    # An unknown escape stands for itself, backslash included, as Prometheus reads it.
+    return _ESCAPES.get(match[1], match[0])
+
+
+def _value(text: str, line: str) -> float:
+    if "_" not in text:  # float() would take 1_000
+        try:
+            return float(text)
+        except ValueError:
+            pass
+    raise MalformedExposition(f"a value that is no number: {_quote(line)}")
+
+
+def _quote(text: str) -> str:
+    return repr(text[:QUOTED])
+
+
+def is_count(value: float) -> bool:
+    """Whether a value can be a count of observations."""
+    return math.isfinite(value) and value >= 0

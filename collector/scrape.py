@@ -1,0 +1,212 @@
+"""Two loops per target: its health every few seconds, its metrics less often. A failed scrape is a fact too."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import NamedTuple
+
+import aiohttp
+import structlog
+
+from collector import telemetry
+from collector.config import Config, Target
+from collector.engines import vllm
+from collector.errors import MalformedExposition, StoreUnavailable
+from collector.event import EventKind
+from collector.exposition import parse
+from collector.metrics import Kind
+from collector.replica import ReplicaState, Seen, see_failed_scrape, see_health, see_scrape
+from collector.sample import Health, Sample, Snapshot
+from collector.store.fleet import FleetStore
+
+HEALTH_TIMEOUT_SECONDS = 3.0
+SCRAPE_TIMEOUT_SECONDS = 10.0
+RECHECK_SECONDS = 1.0
+"""Time between two checks of a target that is not ready: whether it stays so is what a page waits for."""
+LARGEST_PAGE_BYTES = 8 * 2**20
+_RESTARTS = (EventKind.RESTART, EventKind.COUNTER_RESET)
+
+Now = Callable[[], datetime]
+Sleep = Callable[[float], Awaitable[None]]
+log = structlog.get_logger()
+
+
+def _utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class FailedScrape(Exception):
+    """A target gave no exposition. The message says why, without what it answered beyond 80 characters."""
+
+
+async def watch(
+    target: Target, config: Config, fleet: FleetStore, *, now: Now = _utc_now, sleep: Sleep = asyncio.sleep
+) -> None:
+    """Watch one target until cancelled."""
+    async with aiohttp.ClientSession() as session:
+        watcher = Watcher(target, config, fleet, session, now)
+        async with asyncio.TaskGroup() as loops:
+            loops.create_task(_repeat(watcher.check_health, sleep))
+            loops.create_task(_repeat(watcher.scrape, sleep))
+
+
+async def _repeat(step: Callable[[], Awaitable[float]], sleep: Sleep) -> None:
+    """Do a step again and again; it says how long to wait."""
+    while True:
+        try:
+            pause = await step()
+        except Exception as error:
+            telemetry.LOOP_ERRORS.labels("scrape").inc()
+            log.exception("watching failed", error=type(error).__name__)
+            pause = RECHECK_SECONDS
+        await sleep(pause)
+
+
+class Watcher:
+    """One target, as far as its checks and scrapes have shown."""
+
+    def __init__(self, target: Target, config: Config, fleet: FleetStore, session: aiohttp.ClientSession, now: Now) -> None:
+        self._target = target
+        self._fleet = fleet
+        self._session = session
+        self._now = now
+        self._url = target.url.rstrip("/")
+        self._full_minute: datetime | None = None
+        self._storing = True
+        self.state = ReplicaState(
+            replica=target.replica_name,
+            url=self._url,
+            environment=target.environment or config.environment,
+            cluster=config.cluster,
+            model=target.model,
+            health_since=now(),
+            checked_at=now(),
+        )
+
+    async def check_health(self) -> float:
+        """One health check. Returns the pause before the next [s]."""
+        health, status = await self._health()
+        seen = self._take(see_health(self.state, health, status, self._now()))
+        await self._write(seen, ())
+        return self._target.health_seconds if health is Health.READY else min(RECHECK_SECONDS, self._target.health_seconds)
+
+    async def scrape(self) -> float:
+        """One scrape. Returns the pause before the next [s]."""
+        start, at = perf_counter(), self._now()
+        try:
+            samples = await fetch(self._session, self._url)
+        except FailedScrape as failed:
+            telemetry.SCRAPES.labels(self.state.replica, "failed").inc()
+            seen = self._take(see_failed_scrape(self.state, str(failed), self._now()))
+            if seen.events:
+                log.warning("scrape failed", replica=self.state.replica, reason=str(failed))
+            await self._write(seen, ())
+            return self._target.scrape_seconds
+        took = perf_counter() - start
+        telemetry.SCRAPES.labels(self.state.replica, "ok").inc()
+        telemetry.SCRAPE_SECONDS.observe(took)
+        snapshots = vllm.read(samples, scraped_at=at, replica=self.state.replica, model=self._target.model, scrape_seconds=took)
+        seen = self._take(see_scrape(self.state, snapshots, at))
+        await self._write(seen, self._kept(snapshots, restarted=any(event.kind in _RESTARTS for event in seen.events)))
+        return self._target.scrape_seconds
+
+    def _take(self, seen: Seen) -> Seen:
+        """The new state is in force before it is written: the other loop must see it, whatever Postgres does."""
+        self.state = seen.state
+        return seen
+
+    def _kept(self, snapshots: Sequence[Snapshot], *, restarted: bool) -> Sequence[Snapshot]:
+        """Everything once a minute and after a restart; gauges alone in between."""
+        minute = snapshots[0].scraped_at.replace(second=0, microsecond=0)
+        if restarted or minute != self._full_minute:
+            self._full_minute = minute
+            return snapshots
+        return [_gauges(snapshot) for snapshot in snapshots]
+
+    async def _health(self) -> tuple[Health, int | None]:
+        try:
+            timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
+            async with self._session.get(f"{self._url}/health", timeout=timeout) as response:
+                return (Health.READY if response.status == 200 else Health.FAILING), response.status
+        except (aiohttp.ClientError, TimeoutError):
+            return Health.UNREACHABLE, None
+
+    async def _write(self, seen: Seen, snapshots: Sequence[Snapshot]) -> None:
+        try:
+            await self._fleet.write(seen.state, seen.events, snapshots)
+        except StoreUnavailable as unavailable:
+            if self._storing:
+                log.warning("what a target says is not kept", replica=self.state.replica, reason=str(unavailable))
+            self._storing = False
+            telemetry.OBSERVATIONS_DROPPED.inc()
+        else:
+            self._storing = True
+
+
+async def fetch(session: aiohttp.ClientSession, url: str) -> list[Sample]:
+    """One page of metrics.
+
+    :raises FailedScrape: where there is none
+    """
+    try:
+        async with session.get(f"{url}/metrics", timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS)) as response:
+            if response.status != 200:
+                raise FailedScrape(f"HTTP {response.status}")
+            body = await response.content.read(LARGEST_PAGE_BYTES + 1)
+            while len(body) <= LARGEST_PAGE_BYTES and (more := await response.content.read(LARGEST_PAGE_BYTES + 1 - len(body))):
+                body += more
+    except TimeoutError:
+        raise FailedScrape(f"no answer within {SCRAPE_TIMEOUT_SECONDS:.0f} s") from None
+    except aiohttp.ClientError as error:
+        raise FailedScrape(type(error).__name__) from error
+    if len(body) > LARGEST_PAGE_BYTES:
+        raise FailedScrape(f"a page of more than {LARGEST_PAGE_BYTES} bytes")
+    try:
+        return parse(body.decode("utf-8", "replace"))
+    except MalformedExposition as malformed:
+        raise FailedScrape(str(malformed)) from malformed
+
+
+class Checked(NamedTuple):
+    """What one look at a target found, for a person who sets it up."""
+
+    replica: str
+    url: str
+    failure: str | None
+    models: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    families: int = 0
+    unknown: tuple[str, ...] = ()
+    """The engine's metric names that nobody here reads."""
+
+
+async def check(targets: Sequence[Target]) -> list[Checked]:
+    """Scrape each target once."""
+    async with aiohttp.ClientSession() as session:
+        return list(await asyncio.gather(*(_check(session, target) for target in targets)))
+
+
+async def _check(session: aiohttp.ClientSession, target: Target) -> Checked:
+    try:
+        samples = await fetch(session, target.url.rstrip("/"))
+    except FailedScrape as failed:
+        return Checked(target.replica_name, target.url, str(failed))
+    snapshots = vllm.read(samples, scraped_at=_utc_now(), replica=target.replica_name, model=target.model, scrape_seconds=0.0)
+    return Checked(
+        target.replica_name,
+        target.url,
+        None,
+        tuple(sorted({snapshot.model for snapshot in snapshots})),
+        tuple(snapshot.engine for snapshot in snapshots),
+        max(len(snapshot.values) + len(snapshot.histograms) for snapshot in snapshots),
+        tuple(vllm.unknown_names(samples)),
+    )
+
+
+def _gauges(snapshot: Snapshot) -> Snapshot:
+    values = {family: value for family, value in snapshot.values.items() if family.kind is Kind.GAUGE}
+    return replace(snapshot, values=values, histograms={})

@@ -1,0 +1,166 @@
+"""Writes of what the fleet says: how replicas are, what happened to them, what their scrapes showed, and our own heartbeat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from psycopg import AsyncConnection, sql
+from psycopg.types.json import Jsonb
+from sqlalchemy import Table
+
+from collector import schema
+from collector.event import Event
+from collector.metrics import HISTOGRAMS
+from collector.objective import canonical
+from collector.replica import ReplicaState
+from collector.sample import Snapshot
+from collector.schema import ALL, UNKNOWN
+from collector.store.connection import Database
+from collector.store.dictionary import Dictionary, Name
+
+Connection = AsyncConnection[Any]
+
+_REMEMBERED = {
+    "model_id": f"CASE WHEN excluded.model_id = {UNKNOWN} THEN known.model_id ELSE excluded.model_id END",
+    "health_since": "CASE WHEN known.health = excluded.health THEN least(known.health_since, excluded.health_since) "
+    "ELSE excluded.health_since END",
+    "ready_at": "coalesce(excluded.ready_at, known.ready_at)",
+    "scraped_at": "coalesce(excluded.scraped_at, known.scraped_at)",
+    "process_started_at": "coalesce(excluded.process_started_at, known.process_started_at)",
+}
+"""What a collector that has just started does not know yet, and an earlier one knew."""
+
+_STATE_COLUMNS = [column.name for column in schema.replica_states.columns]
+# how a replica is now
+_UPSERT_STATE = f"""
+INSERT INTO {schema.replica_states.name} AS known ({", ".join(_STATE_COLUMNS)})
+VALUES ({", ".join(f"%({name})s" for name in _STATE_COLUMNS)})
+ON CONFLICT (replica_id) DO UPDATE SET
+{", ".join(f"{name} = {_REMEMBERED.get(name, f'excluded.{name}')}" for name in _STATE_COLUMNS if name != "replica_id")}
+"""
+
+
+class FleetStore:
+    """Writes what scrapes and health checks find. May be called by many tasks at once."""
+
+    def __init__(self, database: Database, dictionary: Dictionary) -> None:
+        self._database = database
+        self._dictionary = dictionary
+
+    async def write(self, state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Snapshot]) -> None:
+        """Keep how a replica is, with what happened on the way and what the scrape said, in one transaction.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        await self._dictionary.allocate(_names(state, events, snapshots))
+        async with self._database.transaction() as connection:
+            await self._write_state(connection, state)
+            for event in events:
+                await self._write_event(connection, event)
+            for snapshot in snapshots:
+                await _insert(connection, schema.snapshots, self._snapshot_row(snapshot, state))
+
+    async def write_heartbeat(
+        self, name: str, version: str, started_at: datetime, seen_at: datetime, span_at: datetime | None
+    ) -> None:
+        """Say that this collector lives.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        async with self._database.transaction() as connection:
+            await connection.execute(
+                # the collector's last sign of life
+                """
+                INSERT INTO collectors (name, version, started_at, seen_at, span_at) VALUES (%s, %s, %s, %s, %s)
+                ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at, span_at = excluded.span_at
+                """,
+                (name, version, started_at, seen_at, span_at),
+            )
+
+    async def _write_state(self, connection: Connection, state: ReplicaState) -> None:
+        id = self._dictionary.id
+        row: dict[str, object] = {
+            "replica_id": id(schema.replicas, state.replica),
+            "model_id": id(schema.models, state.model),
+            "environment_id": id(schema.environments, state.environment),
+            "cluster_id": id(schema.clusters, state.cluster),
+            "url": state.url,
+            "health": state.health,
+            "health_status": state.health_status,
+            "health_since": state.health_since,
+            "checked_at": state.checked_at,
+            "ready_at": state.ready_at,
+            "scraped_at": state.scraped_at,
+            "scrape_failed_at": state.scrape_failed_at,
+            "process_started_at": state.process_started_at,
+            "gauges_frozen_since": state.gauges_frozen_since,
+            "requests_running": state.requests_running,
+            "requests_waiting": state.requests_waiting,
+            "zombie": state.zombie,
+        }
+        await connection.execute(_UPSERT_STATE, row)
+
+    async def _write_event(self, connection: Connection, event: Event) -> None:
+        await connection.execute(
+            # something that happened to an engine
+            "INSERT INTO events (at, kind, replica_id, model_id, detail) VALUES (%s, %s, %s, %s, %s)",
+            (
+                event.at,
+                event.kind.value,
+                self._dictionary.id(schema.replicas, event.replica),
+                self._dictionary.id(schema.models, event.model),
+                Jsonb(event.detail),
+            ),
+        )
+
+    def _snapshot_row(self, snapshot: Snapshot, state: ReplicaState) -> dict[str, object]:
+        id = self._dictionary.id
+        row: dict[str, object] = {
+            "scraped_at": snapshot.scraped_at,
+            "process_started_at": snapshot.process_started_at,
+            "scrape_seconds": snapshot.scrape_seconds,
+            "tenant_id": ALL,
+            "cluster_id": id(schema.clusters, state.cluster),
+            "environment_id": id(schema.environments, state.environment),
+            "model_id": id(schema.models, snapshot.model),
+            "replica_id": id(schema.replicas, snapshot.replica),
+            "layout_id": id(schema.layouts, _layout(snapshot)) if snapshot.histograms else None,
+            "engine": snapshot.engine,
+        }
+        row |= {family.name: value for family, value in snapshot.values.items()}
+        for family, histogram in snapshot.histograms.items():
+            row[f"{family.name}_buckets"] = list(histogram.counts)
+            row[f"{family.name}_sum"] = histogram.sum
+        return row
+
+
+def _names(state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Snapshot]) -> dict[Table, set[Name]]:
+    models = {state.model, *(event.model for event in events), *(snapshot.model for snapshot in snapshots)}
+    return {
+        schema.replicas: {(state.replica,)},
+        schema.models: {(model,) for model in models if model is not None},
+        schema.environments: {(state.environment,)},
+        schema.clusters: {(state.cluster,)},
+        schema.layouts: {(_layout(snapshot),) for snapshot in snapshots if snapshot.histograms},
+    }
+
+
+def _layout(snapshot: Snapshot) -> str:
+    """The edges that a row's arrays go by; the last one, +Inf, is left out, since JSON has no word for it."""
+    return canonical(
+        {family.name: list(snapshot.histograms[family].edges[:-1]) for family in HISTOGRAMS if family in snapshot.histograms}
+    )
+
+
+async def _insert(connection: Connection, table: Table, row: dict[str, object]) -> None:
+    columns = [column.name for column in table.columns if column.name in row]
+    await connection.execute(
+        sql.SQL("INSERT INTO {} ({}) VALUES ({}) ON CONFLICT DO NOTHING").format(  # one scrape of one engine
+            sql.Identifier(table.name),
+            sql.SQL(", ").join(map(sql.Identifier, columns)),
+            sql.SQL(", ").join([sql.Placeholder()] * len(columns)),
+        ),
+        [row[name] for name in columns],
+    )

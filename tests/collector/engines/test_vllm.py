@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from collector import metrics
+from collector.engines.vllm import read, unknown_names
+from collector.exposition import parse
+from collector.metrics import Family
+from collector.sample import Histogram, Snapshot
+
+VLLM = Path(__file__).parent.parent.parent / "data" / "vllm"
+AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
+INF = float("inf")
+
+
+def snapshots(text: str, model: str | None = None) -> list[Snapshot]:
+    return read(parse(text), scraped_at=AT, replica="vllm-0", model=model, scrape_seconds=0.01)
+
+
+def only(text: str) -> Snapshot:
+    (snapshot,) = snapshots(text)
+    return snapshot
+
+
+def test_page_under_load_is_one_snapshot_in_our_names() -> None:
+    snapshot = only((VLLM / "metrics_load.txt").read_text())
+    expected: dict[Family, float] = {
+        metrics.REQUESTS_RUNNING: 23.0,
+        metrics.REQUESTS_WAITING: 0.0,
+        metrics.KV_CACHE_USAGE: 0.011476010255158098,
+        metrics.PREFIX_CACHE_QUERIES: 55380.0,
+        metrics.PREFIX_CACHE_HITS: 37120.0,
+        metrics.PROMPT_TOKENS: 55380.0,
+        metrics.PROMPT_TOKENS_LOCAL_CACHE_HIT: 37120.0,
+        metrics.PREEMPTIONS: 0.0,
+        metrics.ENGINE_AWAKE: 1.0,
+    }
+    assert ("0", "tiny") == (snapshot.engine, snapshot.model)
+    assert expected == {family: snapshot.values[family] for family in expected}
+    assert datetime(2026, 11, 23, 23, 24, 53, 740000, UTC) == snapshot.process_started_at
+
+
+def test_histogram_has_the_edges_of_the_page() -> None:
+    snapshot = only((VLLM / "metrics_load.txt").read_text())
+    ttft = snapshot.histograms[metrics.TTFT]
+    assert {0.1, 0.25, 0.5, 0.75, INF} <= set(ttft.edges)
+    assert list(ttft.counts) == sorted(ttft.counts)
+    assert metrics.ITERATION_TOKENS in snapshot.histograms, "a histogram whose name ends in _total"
+
+
+def test_start_of_the_process_is_unknown_with_several_api_servers() -> None:
+    assert only((VLLM / "metrics_api_server_count2.txt").read_text()).process_started_at is None
+
+
+@pytest.mark.parametrize(
+    ("family", "text", "expected"),
+    [
+        (metrics.KV_CACHE_USAGE, 'vllm:gpu_cache_usage_perc{model_name="m"} 0.5', 0.5),
+        (metrics.KV_CACHE_USAGE, 'ray_vllm_kv_cache_usage_perc{model_name="m"} 0.5', 0.5),
+        (metrics.KV_CACHE_USAGE, 'ray_vllm:kv_cache_usage_perc{model_name="m"} 0.5', 0.5),
+        (metrics.KV_CACHE_USAGE, 'kserve_vllm:kv_cache_usage_perc{model_name="m"} 0.5', 0.5),
+        (metrics.PREFIX_CACHE_HITS, 'vllm:gpu_prefix_cache_hits_total{model_name="m"} 7', 7.0),
+        (metrics.PREFIX_CACHE_HITS, 'vllm:prefix_cache_hits{model_name="m"} 7', 7.0),
+        (metrics.REQUESTS_STOP, 'vllm:request_success_total{model_name="m",finished_reason="stop"} 3', 3.0),
+        (
+            metrics.ADMISSION_REJECTIONS,
+            'vllm:admission_rejections_total{model_name="m",reason="a"} 1\n'
+            'vllm:admission_rejections_total{model_name="m",reason="b"} 2',
+            3.0,
+        ),
+    ],
+)
+def test_old_names_other_prefixes_and_split_counters_are_the_same_family(family: Family, text: str, expected: float) -> None:
+    snapshot = only(text)
+    assert ("m", expected) == (snapshot.model, snapshot.values[family])
+
+
+def test_present_name_outranks_an_older_one() -> None:
+    text = 'vllm:gpu_cache_usage_perc{model_name="m"} 0.1\nvllm:kv_cache_usage_perc{model_name="m"} 0.2'
+    assert 0.2 == only(text).values[metrics.KV_CACHE_USAGE]
+
+
+def test_token_gap_under_its_older_name_is_a_histogram() -> None:
+    name = "vllm:time_per_output_token_seconds"
+    text = f'{name}_bucket{{le="0.01"}} 1\n{name}_bucket{{le="+Inf"}} 3\n{name}_sum 0.5'
+    assert Histogram((0.01, INF), (1, 3), 0.5) == only(text).histograms[metrics.INTER_TOKEN_LATENCY]
+
+
+def test_engines_of_one_page_are_told_apart_and_what_they_share_has_a_row_of_its_own() -> None:
+    text = """
+vllm:num_requests_running{engine="0",model_name="m"} 3
+vllm:num_requests_running{engine="1",model_name="m"} 4
+vllm:admission_rejections_total{model_name="m",reason="queue"} 5
+process_resident_memory_bytes 1000
+"""
+    found = {snapshot.engine: dict(snapshot.values) for snapshot in snapshots(text)}
+    assert {
+        "0": {metrics.REQUESTS_RUNNING: 3.0},
+        "1": {metrics.REQUESTS_RUNNING: 4.0},
+        "": {metrics.ADMISSION_REJECTIONS: 5.0, metrics.PROCESS_RESIDENT_BYTES: 1000.0},
+    } == found
+
+
+def test_series_of_a_router_under_the_engines_prefix_are_not_the_engines() -> None:
+    text = 'vllm:num_requests_running{server="http://a:8000"} 9\nvllm:num_requests_running{engine="0",model_name="m"} 1'
+    assert 1.0 == only(text).values[metrics.REQUESTS_RUNNING]
+
+
+@pytest.mark.parametrize("counts", [(5, 3, 6), (1, 2, float("nan")), (-1, 2, 3)], ids=["falling", "not a number", "negative"])
+def test_histogram_that_makes_no_sense_is_left_out(counts: tuple[float, float, float]) -> None:
+    name = "vllm:time_to_first_token_seconds"
+    lines = [f'{name}_bucket{{le="{edge}"}} {count}' for edge, count in zip(("0.1", "1", "+Inf"), counts, strict=True)]
+    text = "\n".join([*lines, f"{name}_sum 1", "vllm:num_requests_running 1"])
+    snapshot = only(text)
+    assert ({}, 1.0) == (snapshot.histograms, snapshot.values[metrics.REQUESTS_RUNNING])
+
+
+def test_value_that_is_no_number_is_unknown() -> None:
+    assert {} == only('vllm:kv_cache_usage_perc{engine="0",model_name="m"} NaN').values
+
+
+def test_model_comes_from_the_configuration_where_the_page_does_not_say() -> None:
+    assert ["configured"] == [snapshot.model for snapshot in snapshots("vllm:num_requests_running 1", model="configured")]
+
+
+def test_names_that_nobody_reads_are_listed() -> None:
+    text = 'vllm:brand_new_total 1\nvllm:time_to_first_token_seconds_bucket{le="+Inf"} 1\nvllm:prompt_tokens_created 1'
+    assert ["brand_new"] == unknown_names(parse(text))

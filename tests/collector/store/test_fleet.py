@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from psycopg import AsyncConnection
+
+from collector.engines.vllm import read
+from collector.event import Event, EventKind
+from collector.exposition import parse
+from collector.replica import ReplicaState, see_health
+from collector.sample import Health
+from collector.store.connection import Database
+from collector.store.dictionary import Dictionary
+from collector.store.fleet import FleetStore
+from tests.collector.example import now, rows
+
+PAGE = (Path(__file__).parent.parent.parent / "data" / "vllm" / "metrics_load.txt").read_text()
+
+
+def state(**fields: Any) -> ReplicaState:
+    known: dict[str, Any] = {
+        "replica": "vllm-0",
+        "url": "http://vllm:8000",
+        "environment": "production",
+        "cluster": "default",
+        "model": "tiny",
+        "health_since": datetime(2026, 11, 24, 12, tzinfo=UTC),
+        "checked_at": datetime(2026, 11, 24, 12, tzinfo=UTC),
+    }
+    return ReplicaState(**(known | fields))
+
+
+def store_on(database: Database) -> FleetStore:
+    return FleetStore(database, Dictionary(database))
+
+
+async def test_snapshot_holds_values_and_histograms_with_their_edges(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = now()
+    snapshots = read(parse(PAGE), scraped_at=at, replica="vllm-0", model=None, scrape_seconds=0.02)
+    await store_on(connected).write(state(), (), snapshots)
+    cursor = await look.execute(
+        "SELECT scraped_at, engine, models.name, requests_running, prefix_cache_hits, ttft_seconds_buckets, edges"
+        " FROM snapshots JOIN models ON models.id = model_id JOIN layouts ON layouts.id = layout_id"
+    )
+    ((scraped_at, engine, model, running, hits, buckets, edges),) = await cursor.fetchall()
+    assert (at, "0", "tiny", 23.0, 37120.0) == (scraped_at, engine, model, running, hits)
+    assert len(json.loads(edges)["ttft_seconds"]) + 1 == len(buckets)
+
+
+async def test_gauges_alone_have_no_layout(connected: Database, look: AsyncConnection[Any]) -> None:
+    (snapshot,) = read(parse(PAGE), scraped_at=now(), replica="vllm-0", model=None, scrape_seconds=0.02)
+    await store_on(connected).write(state(), (), [replace(snapshot, histograms={})])
+    assert [(None, None)] == await rows(look, "snapshots", "layout_id, ttft_seconds_buckets")
+
+
+async def test_events_are_kept_with_names(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = now()
+    event = Event(at=at, kind=EventKind.ENGINE_DOWN, replica="vllm-0", model="tiny", detail={"health": "unreachable"})
+    await store_on(connected).write(state(), [event], ())
+    assert [(at, "engine_down", {"health": "unreachable"})] == await rows(look, "events", "at, kind, detail")
+
+
+async def test_state_is_one_row_that_moves(connected: Database, look: AsyncConnection[Any]) -> None:
+    store = store_on(connected)
+    for second in range(3):
+        seen = see_health(state(), Health.READY, 200, datetime(2026, 11, 24, 12, 0, second, tzinfo=UTC))
+        await store.write(seen.state, seen.events, ())
+    assert [(1, 200, datetime(2026, 11, 24, 12, 0, 2, tzinfo=UTC))] == await rows(
+        look, "replica_states", "health, health_status, checked_at"
+    )
+
+
+async def test_new_collector_keeps_what_an_earlier_one_knew(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    known = state(health=Health.UNREACHABLE, health_since=at, ready_at=at, scraped_at=at, process_started_at=at)
+    await store_on(connected).write(known, (), ())
+    later = at + timedelta(minutes=5)
+    await store_on(connected).write(state(model=None, health=Health.UNREACHABLE, health_since=later, checked_at=later), (), ())
+    assert [(at, later, at, at, at)] == await rows(
+        look, "replica_states", "health_since, checked_at, ready_at, scraped_at, process_started_at"
+    )
+    cursor = await look.execute("SELECT name FROM models JOIN replica_states ON models.id = model_id")
+    assert [("tiny",)] == await cursor.fetchall()
+
+
+async def test_heartbeat_moves(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = now()
+    store = store_on(connected)
+    await store.write_heartbeat("host:1", "0.1.0", at, at, None)
+    await store.write_heartbeat("host:1", "0.1.0", at, at + timedelta(seconds=5), at)
+    assert [("host:1", at, at + timedelta(seconds=5), at)] == await rows(
+        look, "collectors", "name, started_at, seen_at, span_at"
+    )
