@@ -1,0 +1,199 @@
+"""The collector: the only file that knows the order of the stages.
+
+Receivers start first and answer 503 until Postgres is there, so that senders keep their data and nobody has to start things
+in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from time import perf_counter
+
+import structlog
+from psycopg import OperationalError
+
+from collector import migration, partition, telemetry
+from collector.batch import Batcher
+from collector.config import Config, Target
+from collector.errors import StoreUnavailable
+from collector.ingest import Ingest, allow_list
+from collector.normalise import Policy
+from collector.objective import Objective
+from collector.otlp.allow import Decoded, Receipt
+from collector.otlp.grpc import serve_grpc
+from collector.otlp.http import serve_http
+from collector.rollup import roll
+from collector.scrape import watch
+from collector.store.connection import RETRY_AFTER_SECONDS, Database
+from collector.store.dictionary import Dictionary
+from collector.store.fleet import FleetStore
+from collector.store.request import RequestStore
+
+HEARTBEAT_SECONDS = 5.0
+MAINTENANCE_SECONDS = 600.0
+ROLL_SECONDS = 2.0
+ROLL_SHARE = 10
+"""A round of rollups is followed by a pause of at least this many times its own duration: it must not starve ingest."""
+LONGEST_BACKOFF_SECONDS = 15.0
+
+log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    """The clock, at the edge."""
+    return datetime.now(UTC)
+
+
+class Collector:
+    """Receives, scrapes and keeps, until it is stopped. ``ready`` is set while Postgres takes rows."""
+
+    def __init__(self, config: Config, conninfo: str, objectives: Sequence[Objective]) -> None:
+        self._config = config
+        self._objectives = objectives
+        self.name = f"{socket.gethostname()}:{os.getpid()}"
+        self.database = Database(conninfo, application="llm-slo collector")
+        dictionary = Dictionary(self.database)
+        self._requests = RequestStore(self.database, dictionary)
+        self._fleet = FleetStore(self.database, dictionary)
+        self._batcher = Batcher(self._requests, largest_pending=config.limits.pending_spans, now=utc_now)
+        self._policy = _policy(config)
+        self._ingest = Ingest(self._batcher, policy=self._policy, objectives=objectives, now=utc_now)
+        self._started_at = utc_now()
+        self.ready = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Run until ``stop`` is set. Raises OSError, with the listener's name, where a port is in use."""
+        listen, limit = self._config.listen, self._config.limits.body_bytes
+        allow = allow_list(self._policy)
+        async with AsyncExitStack() as stack:
+            tasks = await stack.enter_async_context(_Tasks())
+            tasks.start(self._batcher.run())
+            await stack.enter_async_context(serve_http(listen.otlp_http, self._receive, allow, limit))
+            await stack.enter_async_context(serve_grpc(listen.otlp_grpc, self._receive, allow, limit))
+            log.info("listening", otlp_grpc=listen.otlp_grpc, otlp_http=listen.otlp_http)
+            await stack.enter_async_context(self.database)
+            if not await _until(stop, self._prepare):
+                return
+            self.ready.set()
+            log.info("ready", targets=len(self._config.targets), objectives=len(self._objectives))
+            for target in self._config.targets:
+                tasks.start(self._watch(target))
+            tasks.start(self._roll())
+            tasks.start(_every(MAINTENANCE_SECONDS, "maintenance", self._maintain))
+            tasks.start(_every(HEARTBEAT_SECONDS, "heartbeat", self._beat))
+            await stop.wait()
+            self.ready.clear()
+            log.info("stopping")
+
+    async def _receive(self, decoded: Decoded) -> Receipt:
+        if not self.ready.is_set():
+            raise StoreUnavailable("the collector is not ready", RETRY_AFTER_SECONDS)
+        return await self._ingest(decoded)
+
+    async def _prepare(self) -> None:
+        """Bring the database up to date and make what every batch needs.
+
+        :raises StoreUnavailable: while Postgres cannot be reached
+        """
+        try:
+            await asyncio.to_thread(migration.upgrade, self.database.conninfo)
+        except OperationalError as error:
+            raise StoreUnavailable(str(error).splitlines()[0], RETRY_AFTER_SECONDS) from error
+        await self._maintain()
+        await self._requests.register(self._objectives, utc_now())
+
+    async def _maintain(self) -> None:
+        async with self.database.transaction() as connection:
+            await partition.ensure(connection, utc_now())
+        async with self.database.transaction() as connection:
+            await partition.drop_expired(connection, utc_now(), self._config.retention)
+
+    async def _beat(self) -> None:
+        await self._fleet.write_heartbeat(
+            self.name, version("llm-slo"), self._started_at, utc_now(), self._batcher.committed_at
+        )
+
+    async def _watch(self, target: Target) -> None:
+        await watch(target, self._config, self._fleet)
+
+    async def _roll(self) -> None:
+        while True:
+            start = perf_counter()
+            try:
+                lag = await roll(self.database, utc_now())
+                telemetry.ROLLUP_LAG_SECONDS.set(lag.total_seconds())
+            except StoreUnavailable as unavailable:
+                log.warning("rollups wait", reason=str(unavailable))
+            except Exception as error:
+                telemetry.LOOP_ERRORS.labels("rollup").inc()
+                log.exception("rollup failed", error=type(error).__name__)
+            await asyncio.sleep(max(ROLL_SECONDS, ROLL_SHARE * (perf_counter() - start)))
+
+
+def _policy(config: Config) -> Policy:
+    return Policy(
+        retention=timedelta(days=config.retention.requests_days),
+        engine_retention=timedelta(days=config.retention.engine_requests_days),
+        clock_skew=timedelta(seconds=config.limits.clock_skew_seconds),
+        cluster=config.cluster,
+        environment=config.environment,
+        attributes=config.attributes,
+    )
+
+
+class _Tasks:
+    """Background tasks that are cancelled, the last first, when the collector stops."""
+
+    def __init__(self) -> None:
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self, work: Awaitable[None]) -> None:
+        self._tasks.append(asyncio.ensure_future(_forward(work)))
+
+    async def __aenter__(self) -> _Tasks:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in reversed(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _forward(work: Awaitable[None]) -> None:
+    await work
+
+
+async def _every(seconds: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Do something again and again; a failure is logged and counted, and does not end it."""
+    while True:
+        try:
+            await work()
+        except StoreUnavailable as unavailable:
+            log.warning(f"{name} waits", reason=str(unavailable))
+        except Exception as error:
+            telemetry.LOOP_ERRORS.labels(name).inc()
+            log.exception(f"{name} failed", error=type(error).__name__)
+        await asyncio.sleep(seconds)
+
+
+async def _until(stop: asyncio.Event, work: Callable[[], Awaitable[None]]) -> bool:
+    """Try until it works, with backoff; ``False`` when stopped before that."""
+    backoff = 0.5
+    while not stop.is_set():
+        try:
+            await work()
+            return True
+        except StoreUnavailable as unavailable:
+            log.warning("Postgres cannot be reached; trying again", reason=str(unavailable), seconds=backoff)
+        try:
+            async with asyncio.timeout(backoff):
+                await stop.wait()
+        except TimeoutError:
+            backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
+    return False

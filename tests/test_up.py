@@ -1,0 +1,183 @@
+"""``llm-slo up`` as a whole: three processes on an embedded Postgres, and what a kill -9 leaves of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
+from psycopg.conninfo import make_conninfo
+
+from collector.postgres.directory import DATABASE, ROLE
+from tests.collector.example import rows
+from tests.collector.otlp_body import body, chat_span
+from tests.collector.port import free_address
+
+BODY_SPANS = 20
+START_SECONDS = 60
+LISTENERS = ("otlp_grpc", "otlp_http", "web", "alerter")
+
+
+@pytest.fixture
+def configuration(tmp_path: Path) -> Iterator[Path]:
+    """A configuration file with free ports, and with a data directory whose parents the server's account can pass."""
+    with tempfile.TemporaryDirectory(prefix="llm-slo-up-", ignore_cleanup_errors=True) as data_dir:
+        path = tmp_path / "llm-slo.yaml"
+        listen = {name: free_address() for name in LISTENERS}
+        path.write_text(yaml.safe_dump({"data_dir": data_dir, "listen": listen}))
+        yield path
+
+
+@contextmanager
+def up(configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen([sys.executable, "-m", "llm_slo", "up", "--config", str(configuration)])
+    try:
+        yield process
+    finally:
+        process.terminate()
+        assert 0 == process.wait(60)
+
+
+async def until(what: Callable[[], Awaitable[Any]]) -> Any:
+    """Ask again and again until there is an answer: the processes live in another world, whose clock is not ours."""
+    async with asyncio.timeout(START_SECONDS):
+        while True:
+            try:
+                answer = await what()
+                if answer:
+                    return answer
+            except (aiohttp.ClientError, psycopg.OperationalError):
+                pass
+            await asyncio.sleep(0.05)
+
+
+@asynccontextmanager
+async def ready(configuration: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, dict[str, str]]]:
+    listen = yaml.safe_load(configuration.read_text())["listen"]
+    async with aiohttp.ClientSession() as session:
+
+        async def is_ready() -> bool:
+            async with session.get(f"http://{listen['web']}/readyz") as response:
+                return response.status == 200
+
+        await until(is_ready)
+        yield session, listen
+
+
+async def send_until_acknowledged(session: aiohttp.ClientSession, url: str, data: bytes) -> int:
+    """Send one body as an exporter does, again and again until it is taken. Returns how often it was sent."""
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            headers = {"Content-Type": "application/x-protobuf"}
+            async with session.post(url, data=data, headers=headers) as response:
+                if response.status == 200:
+                    return attempts
+        except aiohttp.ClientError:
+            pass
+        await asyncio.sleep(0.02)
+
+
+async def ledger(session: aiohttp.ClientSession, listen: dict[str, str]) -> dict[str, float]:
+    async with session.get(f"http://{listen['web']}/metrics") as response:
+        text = await response.text()
+    sums: dict[str, float] = {}
+    for family in text_string_to_metric_families(text):
+        if family.name.startswith("llm_slo_spans_"):
+            values = (sample.value for sample in family.samples if not sample.name.endswith("_created"))
+            sums[family.name.removeprefix("llm_slo_spans_")] = sum(values)
+    return sums
+
+
+async def test_every_acknowledged_span_is_there_once_after_kill_9_of_the_collector_under_load(configuration: Path) -> None:
+    at = datetime.now(UTC) - timedelta(minutes=1)
+    bodies = [
+        body(chat_span(number, at + timedelta(microseconds=number)) for number in range(start, start + BODY_SPANS))
+        for start in range(0, 200 * BODY_SPANS, BODY_SPANS)
+    ]
+    with up(configuration):
+        async with ready(configuration) as (session, listen):
+            url = f"http://{listen['otlp_http']}/v1/traces"
+            killed: list[int] = []
+
+            async def send(part: list[bytes]) -> None:
+                for number, data in enumerate(part):
+                    if number == len(part) // 2 and not killed:
+                        killed.append(await collector_pid(configuration))
+                        os.kill(killed[0], signal.SIGKILL)
+                    await send_until_acknowledged(session, url, data)
+
+            await asyncio.gather(*(send(bodies[offset::8]) for offset in range(8)))
+            async with await connect(configuration) as connection:
+                spans = len(bodies) * BODY_SPANS
+                assert [(spans, spans)] == await rows(connection, "requests", "count(*), count(DISTINCT span_id)")
+                cursor = await connection.execute("SELECT sum(good + bad) FROM pulses JOIN streams ON streams.id = stream_id")
+                assert [(2 * spans,)] == await cursor.fetchall(), "one verdict of each built-in SLO"
+            sums = await ledger(session, listen)
+            parts = ("rows", "merged", "ignored", "duplicate", "rejected", "pending")
+            assert sums["received"] == sum(sums[name] for name in parts) > 0
+            assert killed != [await collector_pid(configuration)]
+
+
+async def test_nothing_is_left_running_and_the_data_is_there_at_the_next_start(configuration: Path) -> None:
+    data = body([chat_span(1, datetime.now(UTC))])
+    with up(configuration):
+        async with ready(configuration) as (session, listen):
+            await send_until_acknowledged(session, f"http://{listen['otlp_http']}/v1/traces", data)
+    with pytest.raises(psycopg.OperationalError):
+        await connect(configuration)
+    with up(configuration):
+        async with ready(configuration), await connect(configuration) as connection:
+            assert [(1,)] == await rows(connection, "requests", "count(*)")
+
+
+async def test_children_end_with_a_supervisor_that_was_killed(configuration: Path) -> None:
+    process = subprocess.Popen([sys.executable, "-m", "llm_slo", "up", "--config", str(configuration)])
+    async with ready(configuration) as (session, listen):
+        process.kill()
+        process.wait()
+
+        async def gone() -> bool:
+            try:
+                async with session.get(f"http://{listen['web']}/healthz"):
+                    return False
+            except aiohttp.ClientConnectorError:
+                return True
+
+        assert await until(gone)
+    # The server outlives its supervisor; the next start uses it and stops it.
+    with up(configuration):
+        async with ready(configuration):
+            pass
+    with pytest.raises(psycopg.OperationalError):
+        await connect(configuration)
+
+
+async def connect(configuration: Path) -> psycopg.AsyncConnection[Any]:
+    data_dir = Path(yaml.safe_load(configuration.read_text())["data_dir"])
+    return await psycopg.AsyncConnection.connect(make_conninfo(host=str(data_dir / "run"), user=ROLE, dbname=DATABASE))
+
+
+async def collector_pid(configuration: Path) -> int:
+    async with await connect(configuration) as connection:
+
+        async def newest() -> Any:
+            cursor = await connection.execute("SELECT name FROM collectors ORDER BY started_at DESC LIMIT 1")
+            return await cursor.fetchone()
+
+        (name,) = await until(newest)
+        return int(name.rpartition(":")[2])
