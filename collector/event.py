@@ -25,6 +25,19 @@ class EventKind(StrEnum):
     OOM = "oom"
 
 
+class ChangeKind(StrEnum):
+    """What was done. The value is stored."""
+
+    DEPLOY = "deploy"
+    RESTART = "restart"
+    CONFIG = "config"
+    VERSION = "version"
+
+
+RESTARTS = frozenset({EventKind.RESTART, EventKind.COUNTER_RESET})
+"""Events after which an engine counts anew."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """Something that happened to a replica. ``detail`` holds short facts (an error class, a status), never text of a prompt."""
@@ -34,3 +47,30 @@ class Event:
     replica: str
     model: str | None = None
     detail: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """Something that was done to a replica or a model and may explain what happened after it; ``None`` is all of them."""
+
+    at: datetime
+    kind: ChangeKind
+    source: str
+    """Who says so: ``found`` by a scrape, or the pipeline that posted it."""
+    replica: str | None = None
+    model: str | None = None
+    detail: dict[str, str] = field(default_factory=dict)
+
+
+def change_of(event: Event) -> Change | None:
+    """The change that an event of an engine tells of."""
+    if event.kind not in RESTARTS:
+        return None
+    return Change(
+        at=event.at,
+        kind=ChangeKind.RESTART,
+        source="found",
+        replica=event.replica,
+        model=event.model,
+        detail=event.detail,
+    )

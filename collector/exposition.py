@@ -6,7 +6,6 @@ else goes by characters. A page that is something else, HTML of a proxy above al
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
 
@@ -16,10 +15,11 @@ from collector.sample import Sample
 _NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"
 _TEXT = r'"(?:[^"\\]|\\.)*"'
 _LABEL = re.compile(rf"\s*(?P<name>[a-zA-Z_][a-zA-Z0-9_.]*|{_TEXT})\s*=\s*(?P<value>{_TEXT})\s*(?:,|$)", re.DOTALL)
-_LINE = re.compile(
-    rf'(?P<name>{_NAME})(?:[ \t]*\{{(?P<labels>(?:[^"}}]|{_TEXT})*)\}}[ \t]*|[ \t]+)(?P<value>[^ \t}}"]+)(?:[ \t]+-?\d+)?',
-    re.DOTALL,
-)
+_LABELS = rf'(?P<labels>(?:[^"}}]|{_TEXT})*)\}}[ \t]*'
+_VALUE = r'(?P<value>[^ \t}"]+)(?:[ \t]+-?\d+)?'
+_LINE = re.compile(rf"(?P<name>{_NAME})(?:[ \t]*\{{{_LABELS}|[ \t]+){_VALUE}", re.DOTALL)
+_QUOTED_LINE = re.compile(rf"\{{[ \t]*(?P<name>{_TEXT})[ \t]*,?{_LABELS}{_VALUE}", re.DOTALL)
+"""Since 1.0.0 a name may be in quotes, and is inside the braces then."""
 _PLAIN_LABELS = re.compile(r'([a-zA-Z_][a-zA-Z0-9_]*)="([^"\\]*)",?')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "\\": "\\", '"': '"'}
@@ -42,11 +42,12 @@ def _samples(text: str) -> Iterator[Sample]:
         if not stripped or stripped.startswith("#"):
             seen = seen or bool(stripped)
             continue
-        match = _LINE.fullmatch(stripped)
-        if match is None:
+        match = _LINE.fullmatch(stripped) or _QUOTED_LINE.fullmatch(stripped)
+        # Nothing that is kept may hold a NUL: Postgres takes none in a text.
+        if match is None or "\0" in stripped:
             raise MalformedExposition(f"not a line of the Prometheus text format: {_quote(stripped)}")
         seen = True
-        yield Sample(match["name"], _labels(match["labels"], stripped), _value(match["value"], stripped))
+        yield Sample(_name(match["name"]), _labels(match["labels"], stripped), _value(match["value"], stripped))
     if not seen:
         raise MalformedExposition("the page is empty")
 
@@ -63,9 +64,13 @@ def _labels(text: str | None, line: str) -> dict[str, str]:
         match = _LABEL.match(text, position)
         if match is None:
             raise MalformedExposition(f"labels that cannot be read: {_quote(line)}")
-        labels[match["name"].strip('"')] = _ESCAPE.sub(_unescape, match["value"][1:-1])
+        labels[_name(match["name"])] = _ESCAPE.sub(_unescape, match["value"][1:-1])
         position = match.end()
     return labels
+
+
+def _name(text: str) -> str:
+    return _ESCAPE.sub(_unescape, text[1:-1]) if text.startswith('"') else text
 
 
 def _unescape(match: re.Match[str]) -> str:
@@ -84,8 +89,3 @@ def _value(text: str, line: str) -> float:
 
 def _quote(text: str) -> str:
     return repr(text[:QUOTED])
-
-
-def is_count(value: float) -> bool:
-    """Whether a value can be a count of observations."""
-    return math.isfinite(value) and value >= 0

@@ -17,8 +17,10 @@ FROZEN_AFTER = timedelta(seconds=30)
 START_JITTER = timedelta(seconds=2)
 """Two readings of one process's start may differ by rounding."""
 
-Values = Mapping[str, Mapping[Family, float]]
-"""Per engine label, what a scrape said of it."""
+Values = Mapping[tuple[str, str], Mapping[Family, float]]
+"""Per engine and model, what a scrape said of it."""
+_API_PROCESS = ("process_", "http_", "admission_")
+"""Families of the process that answers, which go on when the engine behind it stands still."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,16 +87,18 @@ def see_health(state: ReplicaState, health: Health, status: int | None, now: dat
 
 def see_scrape(state: ReplicaState, snapshots: Sequence[Snapshot], now: datetime) -> Seen:
     """A scrape was answered by an engine's page."""
-    values = {snapshot.engine: _lasting(snapshot) for snapshot in snapshots}
+    values = {(snapshot.engine, snapshot.model): _lasting(snapshot) for snapshot in snapshots}
     running, waiting = _sum(snapshots, REQUESTS_RUNNING), _sum(snapshots, REQUESTS_WAITING)
     same = bool(running) and values == state.values
     started_at = next((snapshot.process_started_at for snapshot in snapshots if snapshot.process_started_at), None)
+    fallen = _fallen(state.values, values)
     new = replace(
         state,
         model=snapshots[0].model,
         scraped_at=now,
         scrape_failed_at=None,
-        process_started_at=started_at or state.process_started_at,
+        # A page that no longer tells its start was started anew when its counters fell: the start that we knew is another's.
+        process_started_at=started_at or (state.process_started_at if fallen is None else None),
         requests_running=running,
         requests_waiting=waiting,
         # A failing engine whose page says that it is busy is dying, or just died; one that looks idle is a zombie.
@@ -103,7 +107,7 @@ def see_scrape(state: ReplicaState, snapshots: Sequence[Snapshot], now: datetime
         same_since=(state.same_since or state.scraped_at or now) if same else None,
         same_scrapes=state.same_scrapes + 1 if same else 1,
     )
-    return Seen(new, tuple(_scrape_events(state, new, started_at, now)))
+    return Seen(new, tuple(_scrape_events(state, new, started_at, fallen, now)))
 
 
 def see_failed_scrape(state: ReplicaState, reason: str, now: datetime) -> Seen:
@@ -114,14 +118,16 @@ def see_failed_scrape(state: ReplicaState, reason: str, now: datetime) -> Seen:
     return Seen(new, (_event(new, EventKind.SCRAPE_FAILED, now, {"reason": reason}),))
 
 
-def _scrape_events(old: ReplicaState, new: ReplicaState, started_at: datetime | None, now: datetime) -> list[Event]:
+def _scrape_events(
+    old: ReplicaState, new: ReplicaState, started_at: datetime | None, fallen: str | None, now: datetime
+) -> list[Event]:
     events = []
     if old.scrape_failed_at is not None:
         events.append(_event(new, EventKind.SCRAPE_RECOVERED, now, {}))
     if started_at is not None and old.process_started_at is not None:
         if started_at - old.process_started_at > START_JITTER:
             events.append(_event(new, EventKind.RESTART, now, {"started_at": started_at.isoformat()}))
-    elif (fallen := _fallen(old.values, new.values)) is not None:
+    elif fallen is not None:
         events.append(_event(new, EventKind.COUNTER_RESET, now, {"counter": fallen}))
     if new.zombie and not old.zombie:
         events.append(_event(new, EventKind.ZOMBIE, now, {"status": str(new.health_status)}))
@@ -132,7 +138,7 @@ def _scrape_events(old: ReplicaState, new: ReplicaState, started_at: datetime | 
 
 def _lasting(snapshot: Snapshot) -> dict[Family, float]:
     """What a frozen engine no longer changes: its own values, not those of the process that still answers for it."""
-    return {family: value for family, value in snapshot.values.items() if not family.name.startswith(("process_", "http_"))}
+    return {family: value for family, value in snapshot.values.items() if not family.name.startswith(_API_PROCESS)}
 
 
 def _fallen(old: Values, new: Values) -> str | None:

@@ -16,7 +16,7 @@ from collector import telemetry
 from collector.config import Config, Target
 from collector.engines import vllm
 from collector.errors import MalformedExposition, StoreUnavailable
-from collector.event import EventKind
+from collector.event import RESTARTS
 from collector.exposition import parse
 from collector.metrics import Kind
 from collector.replica import ReplicaState, Seen, see_failed_scrape, see_health, see_scrape
@@ -28,7 +28,6 @@ SCRAPE_TIMEOUT_SECONDS = 10.0
 RECHECK_SECONDS = 1.0
 """Time between two checks of a target that is not ready: whether it stays so is what a page waits for."""
 LARGEST_PAGE_BYTES = 8 * 2**20
-_RESTARTS = (EventKind.RESTART, EventKind.COUNTER_RESET)
 
 Now = Callable[[], datetime]
 Sleep = Callable[[float], Awaitable[None]]
@@ -43,12 +42,21 @@ class FailedScrape(Exception):
     """A target gave no exposition. The message says why, without what it answered beyond 80 characters."""
 
 
+def session() -> aiohttp.ClientSession:
+    """A client that connects anew each time.
+
+    Users do too; and a kept connection would stay with one process behind a name, and race with the server's idle timeout,
+    which is vLLM's 5 s and our interval.
+    """
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), cookie_jar=aiohttp.DummyCookieJar())
+
+
 async def watch(
     target: Target, config: Config, fleet: FleetStore, *, now: Now = _utc_now, sleep: Sleep = asyncio.sleep
 ) -> None:
     """Watch one target until cancelled."""
-    async with aiohttp.ClientSession() as session:
-        watcher = Watcher(target, config, fleet, session, now)
+    async with session() as client:
+        watcher = Watcher(target, config, fleet, client, now)
         async with asyncio.TaskGroup() as loops:
             loops.create_task(_repeat(watcher.check_health, sleep))
             loops.create_task(_repeat(watcher.scrape, sleep))
@@ -77,6 +85,7 @@ class Watcher:
         self._url = target.url.rstrip("/")
         self._full_minute: datetime | None = None
         self._storing = True
+        self._writing = asyncio.Lock()
         self.state = ReplicaState(
             replica=target.replica_name,
             url=self._url,
@@ -89,8 +98,10 @@ class Watcher:
 
     async def check_health(self) -> float:
         """One health check. Returns the pause before the next [s]."""
-        health, status = await self._health()
-        seen = self._take(see_health(self.state, health, status, self._now()))
+        # A check that takes long counts from its start: one that runs into its timeout is one failed check, not two.
+        at = self._now()
+        health, status = await ask_health(self._session, self._url)
+        seen = self._take(see_health(self.state, health, status, at))
         await self._write(seen, ())
         return self._target.health_seconds if health is Health.READY else min(RECHECK_SECONDS, self._target.health_seconds)
 
@@ -99,6 +110,8 @@ class Watcher:
         start, at = perf_counter(), self._now()
         try:
             samples = await fetch(self._session, self._url)
+            took = perf_counter() - start
+            snapshots = read(samples, self._target, at, took)
         except FailedScrape as failed:
             telemetry.SCRAPES.labels(self.state.replica, "failed").inc()
             seen = self._take(see_failed_scrape(self.state, str(failed), self._now()))
@@ -106,12 +119,10 @@ class Watcher:
                 log.warning("scrape failed", replica=self.state.replica, reason=str(failed))
             await self._write(seen, ())
             return self._target.scrape_seconds
-        took = perf_counter() - start
         telemetry.SCRAPES.labels(self.state.replica, "ok").inc()
         telemetry.SCRAPE_SECONDS.observe(took)
-        snapshots = vllm.read(samples, scraped_at=at, replica=self.state.replica, model=self._target.model, scrape_seconds=took)
         seen = self._take(see_scrape(self.state, snapshots, at))
-        await self._write(seen, self._kept(snapshots, restarted=any(event.kind in _RESTARTS for event in seen.events)))
+        await self._write(seen, self._kept(snapshots, restarted=any(event.kind in RESTARTS for event in seen.events)))
         return self._target.scrape_seconds
 
     def _take(self, seen: Seen) -> Seen:
@@ -127,24 +138,41 @@ class Watcher:
             return snapshots
         return [_gauges(snapshot) for snapshot in snapshots]
 
-    async def _health(self) -> tuple[Health, int | None]:
-        try:
-            timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
-            async with self._session.get(f"{self._url}/health", timeout=timeout) as response:
-                return (Health.READY if response.status == 200 else Health.FAILING), response.status
-        except (aiohttp.ClientError, TimeoutError):
-            return Health.UNREACHABLE, None
-
     async def _write(self, seen: Seen, snapshots: Sequence[Snapshot]) -> None:
         try:
-            await self._fleet.write(seen.state, seen.events, snapshots)
+            # One at a time and always the newest state: an older one that commits later would undo what the other loop saw.
+            async with self._writing:
+                await self._fleet.write(self.state, seen.events, snapshots)
         except StoreUnavailable as unavailable:
             if self._storing:
                 log.warning("what a target says is not kept", replica=self.state.replica, reason=str(unavailable))
             self._storing = False
             telemetry.OBSERVATIONS_DROPPED.inc()
         else:
+            if not self._storing:
+                log.info("what a target says is kept again", replica=self.state.replica)
             self._storing = True
+
+
+async def ask_health(client: aiohttp.ClientSession, url: str) -> tuple[Health, int | None]:
+    """One health check, with the HTTP status of the answer. A redirect is no health: a login page answers 200 too."""
+    try:
+        timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
+        async with client.get(f"{url}/health", timeout=timeout, allow_redirects=False) as response:
+            return (Health.READY if response.status == 200 else Health.FAILING), response.status
+    except (aiohttp.ClientError, TimeoutError):
+        return Health.UNREACHABLE, None
+
+
+def read(samples: Sequence[Sample], target: Target, at: datetime, took: float) -> list[Snapshot]:
+    """The snapshots of a target's page, at least one.
+
+    :raises FailedScrape: where none of it is the engine's
+    """
+    snapshots = vllm.read(samples, scraped_at=at, replica=target.replica_name, model=target.model, scrape_seconds=took)
+    if not snapshots:
+        raise FailedScrape("no vllm: metric on the page: another server, or --disable-log-stats")
+    return snapshots
 
 
 async def fetch(session: aiohttp.ClientSession, url: str) -> list[Sample]:
@@ -176,7 +204,10 @@ class Checked(NamedTuple):
 
     replica: str
     url: str
+    health: Health
+    health_status: int | None
     failure: str | None
+    """Why there is no snapshot; ``None`` where there is one."""
     models: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     families: int = 0
@@ -186,19 +217,23 @@ class Checked(NamedTuple):
 
 async def check(targets: Sequence[Target]) -> list[Checked]:
     """Scrape each target once."""
-    async with aiohttp.ClientSession() as session:
-        return list(await asyncio.gather(*(_check(session, target) for target in targets)))
+    async with session() as client:
+        return list(await asyncio.gather(*(_check(client, target) for target in targets)))
 
 
-async def _check(session: aiohttp.ClientSession, target: Target) -> Checked:
+async def _check(client: aiohttp.ClientSession, target: Target) -> Checked:
+    url = target.url.rstrip("/")
+    health, status = await ask_health(client, url)
     try:
-        samples = await fetch(session, target.url.rstrip("/"))
+        samples = await fetch(client, url)
+        snapshots = read(samples, target, _utc_now(), 0.0)
     except FailedScrape as failed:
-        return Checked(target.replica_name, target.url, str(failed))
-    snapshots = vllm.read(samples, scraped_at=_utc_now(), replica=target.replica_name, model=target.model, scrape_seconds=0.0)
+        return Checked(target.replica_name, target.url, health, status, str(failed))
     return Checked(
         target.replica_name,
         target.url,
+        health,
+        status,
         None,
         tuple(sorted({snapshot.model for snapshot in snapshots})),
         tuple(snapshot.engine for snapshot in snapshots),

@@ -34,6 +34,9 @@ SCRAPES = Counter("llm_slo_scrapes", "Scrapes of engine metrics", ["replica", "r
 SCRAPE_SECONDS = Histogram(
     "llm_slo_scrape_seconds", "Duration of one scrape [s]", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 )
+HISTOGRAMS_MALFORMED = Counter(
+    "llm_slo_histograms_malformed", "Histograms of a scrape that were left out: counts that fall or are no counts"
+)
 OBSERVATIONS_DROPPED = Counter(
     "llm_slo_observations_dropped", "Health checks and scrapes that were not kept because Postgres was away"
 )
@@ -46,5 +49,6 @@ ALERT_EVALUATION_SECONDS = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5),
 )
 ALERTS_FIRING = Gauge("llm_slo_alerts_firing", "Alerts that fire", ["severity"])
+ALERTER_BLIND = Gauge("llm_slo_alerter_blind", "1 on an alerter that says that monitoring is blind")
 ALERTER_LEADER = Gauge("llm_slo_alerter_leader", "1 on the alerter that leads")
 NOTIFICATIONS = Counter("llm_slo_notifications", "Attempts to deliver a notification", ["sink", "result"])

@@ -1,65 +1,67 @@
-"""One engine's page of samples, by name: what every engine's reader starts from."""
+"""One engine's samples of a page, by name: what every engine's reader starts from."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-from collector.exposition import is_count
-from collector.metrics import Family, Kind, Source
+from collector import telemetry
+from collector.metrics import FAMILIES, Family, Kind, Source
 from collector.sample import Histogram, Sample
 
-Select = Callable[[Sample], bool]
-
-
-class Engine(NamedTuple):
-    """Which engine of a page: its ``engine`` label and the model it serves, each empty where the page does not say."""
-
-    label: str
-    model: str
+LARGEST_COUNT = 2.0**53
+"""Above it a float no longer tells two counts apart."""
+_LATEST_TIME = 1e11
+"""A Unix time beyond it, in the year 5138, is no time [s]."""
+_NOT_ADDED = ("ratio", "bool")
+"""Units whose values are not added: several engines behind one page are as full as the fullest."""
 
 
 class Page:
-    """The samples of one scrape, by name without the engine's prefix."""
+    """The samples of one engine, by name without the engine's prefix."""
 
     def __init__(self, samples: Iterable[Sample]) -> None:
         self._by_name: dict[str, list[Sample]] = defaultdict(list)
         for sample in samples:
             self._by_name[sample.name].append(sample)
 
-    @property
-    def names(self) -> frozenset[str]:
-        """Every name of the page."""
-        return frozenset(self._by_name)
+    def values(self) -> dict[Family, float]:
+        """Gauges and counters, each by its first source that is present. A value that is no finite number is unknown."""
+        found = {family: self._value(family) for family in FAMILIES if family.kind is not Kind.HISTOGRAM}
+        return {family: value for family, value in found.items() if value is not None and math.isfinite(value)}
 
-    def values(self, family: Family, sources: Iterable[Source], of: Select) -> float | None:
-        """The value of a gauge or counter: the first source that is present, summed over labels that nobody selects by."""
-        for source in sources:
+    def histograms(self) -> dict[Family, Histogram]:
+        """Cumulative counts by the edges that the page has. One that makes no sense is left out and counted."""
+        found = {family: self._histogram(family.vllm) for family in FAMILIES if family.kind is Kind.HISTOGRAM}
+        return {family: histogram for family, histogram in found.items() if histogram is not None}
+
+    def time(self, name: str) -> datetime | None:
+        """The earliest of some Unix times."""
+        found = [sample.value for sample in self._by_name.get(name, ()) if 0 < sample.value < _LATEST_TIME]
+        return datetime.fromtimestamp(min(found), UTC) if found else None
+
+    def _value(self, family: Family) -> float | None:
+        """Added over the labels that nobody selects by."""
+        for source in family.vllm:
             for name in _spellings(family, source):
-                found = [sample.value for sample in self._by_name.get(name, ()) if _selected(sample, source) and of(sample)]
+                found = [sample.value for sample in self._by_name.get(name, ()) if _selected(sample, source)]
                 if found:
-                    return sum(found)
+                    return max(found) if family.unit in _NOT_ADDED else sum(found)
         return None
 
-    def histogram(self, sources: Iterable[Source], of: Select) -> Histogram | None:
-        """Cumulative counts by the edges that the page has; ``None`` where there is none, or where it makes no sense."""
+    def _histogram(self, sources: Iterable[Source]) -> Histogram | None:
         for source in sources:
             for name in (source.name, f"{source.name}_total"):
                 buckets: dict[float, float] = defaultdict(float)
                 for sample in self._by_name.get(f"{name}_bucket", ()):
-                    if of(sample) and _selected(sample, source):
+                    if _selected(sample, source):
                         buckets[_edge(sample)] += sample.value
                 if buckets:
-                    total = sum(sample.value for sample in self._by_name.get(f"{name}_sum", ()) if of(sample))
-                    return _histogram(buckets, total)
+                    total = sum(sample.value for sample in self._by_name.get(f"{name}_sum", ()))
+                    return _sound(buckets, total)
         return None
-
-    def time(self, name: str, of: Select) -> datetime | None:
-        """The earliest of some Unix times."""
-        found = [sample.value for sample in self._by_name.get(name, ()) if of(sample) and is_count(sample.value)]
-        return datetime.fromtimestamp(min(found), UTC) if found else None
 
 
 def _spellings(family: Family, source: Source) -> tuple[str, ...]:
@@ -75,15 +77,18 @@ def _edge(sample: Sample) -> float:
     try:
         return float(sample.labels["le"])
     except (KeyError, ValueError):
-        return float("nan")
+        return math.nan
 
 
-def _histogram(buckets: Mapping[float, float], total: float) -> Histogram | None:
-    """Counts that fall, negative ones and edges that are no numbers would make nonsense of every quantile."""
+def _sound(buckets: Mapping[float, float], total: float) -> Histogram | None:
+    """The histogram; ``None`` where it would make nonsense of every quantile: counts that fall, edges that are no numbers."""
+    # A NaN among the edges has no place in any order, so sorting is safe only after this look.
+    if any(map(math.isnan, buckets)) or math.inf not in buckets or not math.isfinite(total):
+        telemetry.HISTOGRAMS_MALFORMED.inc()
+        return None
     edges = sorted(buckets)
     counts = [buckets[edge] for edge in edges]
-    if any(edge != edge for edge in edges) or not all(map(is_count, counts)) or counts != sorted(counts) or total != total:
-        return None
-    if edges[-1] != float("inf"):
+    if not all(0 <= count <= LARGEST_COUNT for count in counts) or counts != sorted(counts):
+        telemetry.HISTOGRAMS_MALFORMED.inc()
         return None
     return Histogram(tuple(edges), tuple(int(count) for count in counts), total)

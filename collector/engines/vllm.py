@@ -1,114 +1,116 @@
-"""vLLM's /metrics: one page per API server, one engine per ``engine`` label.
+"""vLLM's /metrics: one page per API server, one engine per ``engine`` and ``model_name`` label.
 
-Metrics of the process and of admission carry no engine label. They go onto the row of the only engine, and with several engines
-onto a row of their own, whose engine is "".
+What carries no engine label, the process and admission, goes onto the row of the only engine, and with several engines onto a
+row of its own, whose engine is "".
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
-from collector.engines.page import Engine, Page, Select
-from collector.metrics import FAMILIES, Family, Kind
-from collector.sample import Histogram, Sample, Snapshot
+from collector.engines.page import Page
+from collector.metrics import FAMILIES
+from collector.sample import Sample, Snapshot
 
 _PREFIX = re.compile(r"(ray_vllm[:_]|kserve_vllm[:_]|vllm:)")
+_PROCESS = ("process_", "http_")
+"""Names without a prefix that are kept. Others belong to whatever else writes onto the page."""
 _ROUTER_LABEL = "server"
 """The production-stack router re-uses the prefix for its own series and labels them with the engine's URL."""
 _CREATED = "prompt_tokens_created"
 _START = "process_start_time_seconds"
-_SHARED = re.compile(r"(process_|http_|admission_)")
 _SUFFIX = re.compile(r"_(total|created|bucket|count|sum)$")
+_LONGEST_LABEL = 200
+"""Characters of a label that are kept: names live for ever in a dictionary whose index has a limit."""
+
+
+class _Engine(NamedTuple):
+    """Its ``engine`` and ``model_name`` labels, each empty where the page does not say."""
+
+    label: str
+    model: str
 
 
 def read(
     samples: Iterable[Sample], *, scraped_at: datetime, replica: str, model: str | None, scrape_seconds: float
 ) -> list[Snapshot]:
-    """The snapshots of one page: one per engine, in the order of their labels.
+    """The snapshots of one page: one per engine, in the order of their labels. None where nothing on it is vLLM's.
 
     ``model`` names the model where the page does not.
     """
-    own = [_stripped(sample) for sample in samples if _ROUTER_LABEL not in sample.labels]
-    page = Page(own)
-    engines = _engines(own)
-    alone = len(engines) == 1
-    snapshots = []
-    for engine in [*engines, *([] if alone else [Engine("", engines[0].model)])]:
-        shared = alone or not engine.label
-        snapshots.append(
-            Snapshot(
-                scraped_at=scraped_at,
-                replica=replica,
-                engine=engine.label,
-                model=engine.model or model or "unknown",
-                values=_values(page, engine, shared=shared, own=alone or bool(engine.label)),
-                histograms=_histograms(page, engine) if alone or engine.label else {},
-                process_started_at=page.time(_START, _anything) or page.time(_CREATED, _anything),
-                scrape_seconds=scrape_seconds,
-            )
+    named, process = _own(samples)
+    if not named:
+        return []
+    everything = [*named, *process]
+    page = Page(everything)
+    started_at = page.time(_START) or page.time(_CREATED)
+    return [
+        Snapshot(
+            scraped_at=scraped_at,
+            replica=replica,
+            engine=engine.label,
+            model=engine.model or model or "unknown",
+            values=page.values(),
+            histograms=page.histograms(),
+            process_started_at=started_at,
+            scrape_seconds=scrape_seconds,
         )
-    return snapshots
+        for engine, page in _pages(_engines(named), everything)
+    ]
 
 
 def unknown_names(samples: Iterable[Sample]) -> list[str]:
     """vLLM's names that no family has as a source, without prefix and suffix."""
     known = {source.name for family in FAMILIES for source in family.vllm}
     found = set()
-    for sample in samples:
-        match = _PREFIX.match(sample.name)
-        if match is not None:
-            name = sample.name[match.end() :]
-            stem = _SUFFIX.sub("", name)
-            if not {name, stem, _SUFFIX.sub("", stem)} & known:
-                found.add(stem)
+    for sample in _own(samples)[0]:
+        stem = _SUFFIX.sub("", sample.name)
+        if not {sample.name, stem, _SUFFIX.sub("", stem)} & known:
+            found.add(stem)
     return sorted(found)
 
 
-def _stripped(sample: Sample) -> Sample:
-    match = _PREFIX.match(sample.name)
-    return sample if match is None else sample._replace(name=sample.name[match.end() :])
-
-
-def _engines(samples: Iterable[Sample]) -> list[Engine]:
-    """The engines of a page, by label; older versions have none. Not every series of an engine names its model."""
-    models: dict[str, str] = {}
+def _own(samples: Iterable[Sample]) -> tuple[list[Sample], list[Sample]]:
+    """vLLM's own series without their prefix, and those of its process."""
+    named, process = [], []
     for sample in samples:
-        label, model = sample.labels.get("engine", ""), sample.labels.get("model_name", "")
-        if label or model:
-            models[label] = models.get(label) or model
-    labelled = [Engine(label, model) for label, model in sorted(models.items()) if label]
-    return labelled or [Engine("", models.get("", ""))]
+        match = _PREFIX.match(sample.name)
+        if match is not None and _ROUTER_LABEL not in sample.labels:
+            named.append(sample._replace(name=sample.name[match.end() :]))
+        elif match is None and sample.name.startswith(_PROCESS):
+            process.append(sample)
+    return named, process
 
 
-def _anything(sample: Sample) -> bool:
-    return True
+def _engine(sample: Sample) -> _Engine:
+    return _Engine(sample.labels.get("engine", "")[:_LONGEST_LABEL], sample.labels.get("model_name", "")[:_LONGEST_LABEL])
 
 
-def _of(engine: Engine) -> Select:
-    return lambda sample: sample.labels.get("engine", engine.label) == engine.label
+def _engines(samples: Iterable[Sample]) -> list[_Engine]:
+    """The engines of a page in the order of their labels; older versions label none. Not every series names its model."""
+    models: dict[str, set[str]] = defaultdict(set)
+    for sample in samples:
+        engine = _engine(sample)
+        models[engine.label].add(engine.model)
+    labels = sorted(label for label in models if label) or [""]
+    anywhere = models.get("", set()) - {""}
+    return [_Engine(label, model) for label in labels for model in sorted(models[label] - {""} or anywhere or {""})]
 
 
-def _values(page: Page, engine: Engine, *, shared: bool, own: bool) -> dict[Family, float]:
-    """Gauges and counters. A value that is no finite number is unknown."""
-    values = {}
-    for family in FAMILIES:
-        if family.kind is Kind.HISTOGRAM:
-            continue
-        is_shared = any(_SHARED.match(source.name) for source in family.vllm)
-        if (is_shared and shared) or (not is_shared and own):
-            value = page.values(family, family.vllm, _of(engine))
-            if value is not None and abs(value) < float("inf"):
-                values[family] = value
-    return values
-
-
-def _histograms(page: Page, engine: Engine) -> dict[Family, Histogram]:
-    found = {}
-    for family in FAMILIES:
-        if family.kind is Kind.HISTOGRAM:
-            histogram = page.histogram(family.vllm, _of(engine))
-            if histogram is not None:
-                found[family] = histogram
-    return found
+def _pages(engines: Sequence[_Engine], samples: Iterable[Sample]) -> list[tuple[_Engine, Page]]:
+    """Each engine with its samples, and last what several engines share, by model where it names one."""
+    if len(engines) == 1:
+        return [(engines[0], Page(samples))]
+    first: dict[str, _Engine] = {"": _Engine("", engines[0].model)}
+    for engine in engines:
+        first.setdefault(engine.label, engine)
+    shares: dict[_Engine, list[Sample]] = {engine: [] for engine in engines}
+    for sample in samples:
+        engine = _engine(sample)
+        owner = engine if engine.model else first.get(engine.label, first[""])
+        shares.setdefault(owner, []).append(sample)
+    return [(engine, Page(share)) for engine, share in shares.items()]

@@ -11,21 +11,25 @@ from psycopg.types.json import Jsonb
 from sqlalchemy import Table
 
 from collector import schema
-from collector.event import Event
+from collector.event import Change, Event, change_of
 from collector.metrics import HISTOGRAMS
 from collector.objective import canonical
 from collector.replica import ReplicaState
-from collector.sample import Snapshot
+from collector.sample import Health, Snapshot
 from collector.schema import ALL, UNKNOWN
 from collector.store.connection import Database
 from collector.store.dictionary import Dictionary, Name
 
 Connection = AsyncConnection[Any]
 
+_UNCHECKED = f"excluded.health = {Health.UNKNOWN:d}"
 _REMEMBERED = {
     "model_id": f"CASE WHEN excluded.model_id = {UNKNOWN} THEN known.model_id ELSE excluded.model_id END",
-    "health_since": "CASE WHEN known.health = excluded.health THEN least(known.health_since, excluded.health_since) "
-    "ELSE excluded.health_since END",
+    "health": f"CASE WHEN {_UNCHECKED} THEN known.health ELSE excluded.health END",
+    "health_status": f"CASE WHEN {_UNCHECKED} THEN known.health_status ELSE excluded.health_status END",
+    "health_since": f"CASE WHEN {_UNCHECKED} THEN known.health_since WHEN known.health = excluded.health "
+    "THEN least(known.health_since, excluded.health_since) ELSE excluded.health_since END",
+    "checked_at": f"CASE WHEN {_UNCHECKED} THEN known.checked_at ELSE excluded.checked_at END",
     "ready_at": "coalesce(excluded.ready_at, known.ready_at)",
     "scraped_at": "coalesce(excluded.scraped_at, known.scraped_at)",
     "process_started_at": "coalesce(excluded.process_started_at, known.process_started_at)",
@@ -52,6 +56,8 @@ class FleetStore:
     async def write(self, state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Snapshot]) -> None:
         """Keep how a replica is, with what happened on the way and what the scrape said, in one transaction.
 
+        A restart is kept as a change too: it explains what happened after it.
+
         :raises StoreUnavailable: when Postgres did not commit
         """
         await self._dictionary.allocate(_names(state, events, snapshots))
@@ -59,8 +65,25 @@ class FleetStore:
             await self._write_state(connection, state)
             for event in events:
                 await self._write_event(connection, event)
+                change = change_of(event)
+                if change is not None:
+                    await self._write_change(connection, change)
             for snapshot in snapshots:
                 await _insert(connection, schema.snapshots, self._snapshot_row(snapshot, state))
+
+    async def write_change(self, change: Change) -> None:
+        """Keep a deploy, restart, config or version change that somebody tells of.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        await self._dictionary.allocate(
+            {
+                schema.replicas: [(change.replica,)] if change.replica is not None else [],
+                schema.models: [(change.model,)] if change.model is not None else [],
+            }
+        )
+        async with self._database.transaction() as connection:
+            await self._write_change(connection, change)
 
     async def write_heartbeat(
         self, name: str, version: str, started_at: datetime, seen_at: datetime, span_at: datetime | None
@@ -112,6 +135,21 @@ class FleetStore:
                 self._dictionary.id(schema.replicas, event.replica),
                 self._dictionary.id(schema.models, event.model),
                 Jsonb(event.detail),
+            ),
+        )
+
+    async def _write_change(self, connection: Connection, change: Change) -> None:
+        id = self._dictionary.id
+        await connection.execute(
+            # something that explains what happened after it
+            "INSERT INTO changes (at, kind, source, replica_id, model_id, detail) VALUES (%s, %s, %s, %s, %s, %s)",
+            (
+                change.at,
+                change.kind.value,
+                change.source,
+                ALL if change.replica is None else id(schema.replicas, change.replica),
+                ALL if change.model is None else id(schema.models, change.model),
+                Jsonb(change.detail),
             ),
         )
 

@@ -27,6 +27,8 @@ VLLM = Path(__file__).parent.parent / "data" / "vllm"
         ('a{le="+Inf"} +Inf', Sample("a", {"le": "+Inf"}, math.inf)),
         ("a:b_c{} -1", Sample("a:b_c", {}, -1.0)),
         ('a{b="ä ö"} 1 -5', Sample("a", {"b": "ä ö"}, 1.0)),
+        ('{"a"} 1', Sample("a", {}, 1.0)),
+        ('{"a.b", "c.d"="e", f="g"} 1 5', Sample("a.b", {"c.d": "e", "f": "g"}, 1.0)),
     ],
 )
 def test_line_of_the_format_is_a_sample(line: str, expected: Sample) -> None:
@@ -54,6 +56,9 @@ def test_value_may_be_no_number_by_name() -> None:
         "up1.0",
         "a{b=c} 1",
         'a{b="c} 1',
+        'a{b="c\0"} 1',
+        '{"a"="b"} 1',
+        '{a="b"} 1',
         "",
         "\n\n",
     ],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
@@ -102,6 +103,39 @@ def test_busy_engine_whose_values_stand_still_is_frozen() -> None:
         events.append(kinds(seen))
     assert [[], [], [EventKind.GAUGES_FROZEN], [], []] == events
     assert at(0) == state.gauges_frozen_since
+
+
+def test_refusals_of_the_process_before_it_do_not_thaw_an_engine() -> None:
+    state = ready()
+    for seconds in range(0, 61, 15):
+        snapshots = page(seconds, running=4)
+        snapshots = [replace(one, values={**one.values, metrics.ADMISSION_REJECTIONS: float(seconds)}) for one in snapshots]
+        state = see_scrape(state, snapshots, at(seconds)).state
+    assert at(0) == state.gauges_frozen_since
+
+
+def test_three_equal_scrapes_within_half_a_minute_are_chance() -> None:
+    state = ready()
+    for seconds in range(0, 30, 5):
+        state = see_scrape(state, page(seconds, running=4), at(seconds)).state
+    assert state.gauges_frozen_since is None
+
+
+def test_models_of_one_engine_are_compared_with_themselves() -> None:
+    def both(first: float, second: float) -> list[Snapshot]:
+        (one,) = page(1, tokens=first, booted=None)
+        (other,) = page(1, tokens=second, booted=None)
+        return [one, replace(other, model="large")]
+
+    state = see_scrape(ready(), both(100, 3), at(1)).state
+    assert [] == kinds(see_scrape(state, both(100, 4), at(2)))
+    assert [EventKind.COUNTER_RESET] == kinds(see_scrape(state, both(1, 4), at(2)))
+
+
+def test_start_that_was_known_is_forgotten_when_the_next_process_tells_none() -> None:
+    state = see_scrape(ready(), page(1, tokens=100), at(1)).state
+    seen = see_scrape(state, page(2, tokens=0, booted=None), at(2))
+    assert ([EventKind.COUNTER_RESET], None) == (kinds(seen), seen.state.process_started_at)
 
 
 def test_idle_engine_may_stand_still() -> None:

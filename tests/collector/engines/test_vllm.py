@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from prometheus_client import REGISTRY
 
 from collector import metrics
 from collector.engines.vllm import read, unknown_names
@@ -104,18 +105,97 @@ process_resident_memory_bytes 1000
     } == found
 
 
+def test_histogram_without_an_engine_label_belongs_to_no_engine_in_particular() -> None:
+    name = "http_request_duration_seconds"
+    text = f"""
+vllm:num_requests_running{{engine="0",model_name="m"}} 3
+vllm:num_requests_running{{engine="1",model_name="m"}} 4
+{name}_bucket{{le="+Inf",handler="/v1/chat/completions"}} 7
+{name}_sum{{handler="/v1/chat/completions"}} 2
+"""
+    found = {snapshot.engine: dict(snapshot.histograms) for snapshot in snapshots(text)}
+    assert {"0": {}, "1": {}, "": {metrics.HTTP_DURATION: Histogram((INF,), (7,), 2.0)}} == found
+
+
+def test_models_of_one_page_are_told_apart() -> None:
+    text = """
+vllm:num_requests_running{engine="0",model_name="a"} 1
+vllm:num_requests_running{engine="0",model_name="b"} 2
+vllm:admission_rejections_total{model_name="a",reason="queue"} 5
+vllm:admission_rejections_total{model_name="b",reason="queue"} 6
+"""
+    found = {(snapshot.engine, snapshot.model): dict(snapshot.values) for snapshot in snapshots(text)}
+    assert {
+        ("0", "a"): {metrics.REQUESTS_RUNNING: 1.0},
+        ("0", "b"): {metrics.REQUESTS_RUNNING: 2.0},
+        ("", "a"): {metrics.ADMISSION_REJECTIONS: 5.0},
+        ("", "b"): {metrics.ADMISSION_REJECTIONS: 6.0},
+    } == found
+
+
+def test_engine_that_names_no_model_serves_the_one_that_the_page_names_elsewhere() -> None:
+    text = 'vllm:num_requests_running{engine="0"} 1\nvllm:admission_rejections_total{model_name="m",reason="queue"} 5'
+    assert ("0", "m") == (only(text).engine, only(text).model)
+
+
+def test_counts_of_several_workers_are_added_and_shares_are_those_of_the_fullest() -> None:
+    text = """
+ray_vllm:num_requests_running{engine="0",model_name="m",WorkerId="1"} 3
+ray_vllm:num_requests_running{engine="0",model_name="m",WorkerId="2"} 4
+ray_vllm:kv_cache_usage_perc{engine="0",model_name="m",WorkerId="1"} 0.8
+ray_vllm:kv_cache_usage_perc{engine="0",model_name="m",WorkerId="2"} 0.9
+"""
+    assert {metrics.REQUESTS_RUNNING: 7.0, metrics.KV_CACHE_USAGE: 0.9} == only(text).values
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["process_cpu_seconds_total 3\nnode_load1 2", 'vllm:num_requests_running{server="http://a:8000"} 9', "# HELP up Whether"],
+    ids=["another exporter", "router", "comments"],
+)
+def test_page_without_anything_of_an_engine_gives_no_snapshot(text: str) -> None:
+    assert [] == snapshots(text)
+
+
+@pytest.mark.parametrize(("start", "expected"), [("1e300", None), ("NaN", None), ("-1", None), ("1.5e9", 1_500_000_000)])
+def test_start_that_is_no_time_is_unknown(start: str, expected: float | None) -> None:
+    started_at = only(f"vllm:num_requests_running 1\nprocess_start_time_seconds {start}").process_started_at
+    assert expected == (None if started_at is None else started_at.timestamp())
+
+
+def test_start_comes_from_a_counter_where_the_process_does_not_say() -> None:
+    text = 'vllm:prompt_tokens_total{engine="0"} 1\nvllm:prompt_tokens_created{engine="0"} 1.5e9'
+    assert datetime.fromtimestamp(1.5e9, UTC) == only(text).process_started_at
+
+
+def test_longest_names_are_cut() -> None:
+    assert "m" * 200 == only(f'vllm:num_requests_running{{engine="0",model_name="{"m" * 5000}"}} 1').model
+
+
 def test_series_of_a_router_under_the_engines_prefix_are_not_the_engines() -> None:
     text = 'vllm:num_requests_running{server="http://a:8000"} 9\nvllm:num_requests_running{engine="0",model_name="m"} 1'
     assert 1.0 == only(text).values[metrics.REQUESTS_RUNNING]
 
 
-@pytest.mark.parametrize("counts", [(5, 3, 6), (1, 2, float("nan")), (-1, 2, 3)], ids=["falling", "not a number", "negative"])
+@pytest.mark.parametrize(
+    "counts",
+    [(5, 3, 6), (1, 2, float("nan")), (-1, 2, 3), (1, 2, 1e30)],
+    ids=["falling", "not a number", "negative", "beyond an integer"],
+)
 def test_histogram_that_makes_no_sense_is_left_out(counts: tuple[float, float, float]) -> None:
     name = "vllm:time_to_first_token_seconds"
     lines = [f'{name}_bucket{{le="{edge}"}} {count}' for edge, count in zip(("0.1", "1", "+Inf"), counts, strict=True)]
     text = "\n".join([*lines, f"{name}_sum 1", "vllm:num_requests_running 1"])
+    before = REGISTRY.get_sample_value("llm_slo_histograms_malformed_total") or 0
     snapshot = only(text)
     assert ({}, 1.0) == (snapshot.histograms, snapshot.values[metrics.REQUESTS_RUNNING])
+    assert before + 1 == REGISTRY.get_sample_value("llm_slo_histograms_malformed_total")
+
+
+@pytest.mark.parametrize("edges", [("0.1", "1"), ("0.1", "high"), ("NaN", "+Inf")], ids=["no last edge", "a word", "NaN"])
+def test_histogram_whose_edges_make_no_sense_is_left_out(edges: tuple[str, str]) -> None:
+    name = "vllm:time_to_first_token_seconds"
+    assert {} == only("\n".join(f'{name}_bucket{{le="{edge}"}} 1' for edge in edges)).histograms
 
 
 def test_value_that_is_no_number_is_unknown() -> None:

@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
 from psycopg import AsyncConnection
 
 from collector.engines.vllm import read
-from collector.event import Event, EventKind
+from collector.event import Change, ChangeKind, Event, EventKind
 from collector.exposition import parse
 from collector.replica import ReplicaState, see_health
 from collector.sample import Health
@@ -85,6 +86,53 @@ async def test_new_collector_keeps_what_an_earlier_one_knew(connected: Database,
     )
     cursor = await look.execute("SELECT name FROM models JOIN replica_states ON models.id = model_id")
     assert [("tiny",)] == await cursor.fetchall()
+
+
+async def test_scrape_before_the_first_check_says_nothing_about_health(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = datetime(2026, 11, 24, 12, tzinfo=UTC)
+    known = state(health=Health.FAILING, health_status=503, health_since=at, checked_at=at)
+    await store_on(connected).write(known, (), ())
+    later = at + timedelta(minutes=5)
+    await store_on(connected).write(state(health_since=later, checked_at=later, scraped_at=later), (), ())
+    assert [(2, 503, at, at, later)] == await rows(
+        look, "replica_states", "health, health_status, health_since, checked_at, scraped_at"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [(EventKind.RESTART, 1), (EventKind.COUNTER_RESET, 1), (EventKind.ENGINE_DOWN, 0)]
+)
+async def test_restart_that_was_found_is_a_change(
+    connected: Database, look: AsyncConnection[Any], kind: EventKind, expected: int
+) -> None:
+    at = now()
+    await store_on(connected).write(state(), [Event(at=at, kind=kind, replica="vllm-0", model="tiny")], ())
+    assert [(at, "restart", "found")] * expected == await rows(look, "changes", "at, kind, source")
+
+
+async def test_change_may_be_of_all_replicas(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = now()
+    change = Change(at=at, kind=ChangeKind.DEPLOY, source="pipeline", model="tiny", detail={"version": "0.32.0"})
+    await store_on(connected).write_change(change)
+    cursor = await look.execute(
+        "SELECT at, kind, source, replica_id, models.name, detail FROM changes JOIN models ON models.id = model_id"
+    )
+    assert [(at, "deploy", "pipeline", 0, "tiny", {"version": "0.32.0"})] == await cursor.fetchall()
+
+
+async def test_row_of_each_engine_and_model_is_kept(connected: Database, look: AsyncConnection[Any]) -> None:
+    text = "\n".join(
+        f'vllm:num_requests_running{{engine="{engine}",model_name="{model}"}} {running}'
+        for engine, model, running in [("0", "a", 1), ("0", "b", 2), ("1", "a", 3)]
+    )
+    snapshots = read(parse(text), scraped_at=now(), replica="vllm-0", model=None, scrape_seconds=0.02)
+    store = store_on(connected)
+    await store.write(state(), (), snapshots)
+    await store.write(state(), (), snapshots)
+    cursor = await look.execute(
+        "SELECT engine, name, requests_running FROM snapshots JOIN models ON models.id = model_id ORDER BY 1, 2"
+    )
+    assert [("0", "a", 1.0), ("0", "b", 2.0), ("1", "a", 3.0)] == await cursor.fetchall()
 
 
 async def test_heartbeat_moves(connected: Database, look: AsyncConnection[Any]) -> None:
