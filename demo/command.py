@@ -1,0 +1,67 @@
+"""``llm-slo demo``: run it, break it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from demo.broken import FAULTS, CannotBreak, break_demo
+from demo.engine import EngineFailed
+from demo.environment import EnvironmentFailed
+from demo.run import default_directory, run
+from demo.stage import DemoFailed
+from demo.state import NoDemo
+
+DIRECTORY = click.option(
+    "--directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Where its data and logs are  [default: llm-slo-demo beside llm-slo's own data]",
+)
+
+
+@click.group()
+def demo() -> None:
+    """The daemon watching a real vLLM with real traffic, and faults to cause."""
+
+
+@demo.command("run")
+@DIRECTORY
+@click.option("--rate", default=3.0, show_default=True, help="Requests a second.")
+@click.option("--seconds", type=float, help="Stop after so long; else with Ctrl-C.")
+def run_demo(directory: Path | None, rate: float, seconds: float | None) -> None:
+    """Run the demo: vLLM on the CPU with a tiny random model, a gateway, three tenants, and a live view.
+
+    The first start makes a vLLM environment of 3.4 GB outside the checkout, which takes minutes.
+
+    \b
+    Example:
+      llm-slo demo run --rate 3
+    """
+    console = Console()
+    try:
+        asyncio.run(run(directory or default_directory(), rate=rate, seconds=seconds, console=console))
+    except (DemoFailed, EngineFailed, EnvironmentFailed) as error:
+        click.echo(f"llm-slo: {error}", err=True)
+        sys.exit(1)
+
+
+@demo.command("break")
+@click.argument("fault", type=click.Choice(sorted(FAULTS)))
+@DIRECTORY
+@click.option("--seconds", type=float, help="How long timeouts and slow last.")
+def break_(fault: str, directory: Path | None, seconds: float | None) -> None:
+    """Cause a real fault in the demo that runs, and return when it is over.
+
+    \b
+    Example:
+      llm-slo demo break kill-engine
+    """
+    try:
+        break_demo(directory or default_directory(), fault, click.echo, seconds=seconds)
+    except (NoDemo, CannotBreak) as error:
+        click.echo(f"llm-slo: {error}", err=True)
+        sys.exit(1)
