@@ -109,9 +109,8 @@ class Collector:
         await self._requests.register(self._objectives, utc_now())
 
     async def _maintain(self) -> None:
-        async with self.database.transaction() as connection:
+        async with self.database.connection() as connection:
             await partition.ensure(connection, utc_now())
-        async with self.database.transaction() as connection:
             await partition.drop_expired(connection, utc_now(), self._config.retention)
 
     async def _beat(self) -> None:

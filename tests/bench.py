@@ -114,7 +114,7 @@ def main() -> None:
 
 
 async def prepare_and_write(conninfo: str) -> tuple[float, float]:
-    async with Database(conninfo, application="bench") as database, database.transaction() as connection:
+    async with Database(conninfo, application="bench") as database, database.connection() as connection:
         await partition.ensure(connection, datetime.now(UTC))
     return await write_seconds(conninfo)
 

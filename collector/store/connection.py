@@ -52,7 +52,17 @@ class Database:
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
-        """A connection in a transaction that commits when the block ends well.
+        """A connection in a transaction that commits when the block ends well, and only then.
+
+        :raises StoreUnavailable: when Postgres cannot be reached, or did not commit
+        """
+        # Opened by hand: psycopg commits a nested block by itself where it is the first thing that a connection does.
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
+        """A connection with no transaction open, for what needs several of them.
 
         :raises StoreUnavailable: when Postgres cannot be reached, or did not commit
         """

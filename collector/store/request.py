@@ -102,7 +102,7 @@ class RequestStore:
                 wanted.setdefault(table.name, set()).add(day)
         if not wanted:
             return
-        async with self._database.transaction() as connection:
+        async with self._database.connection() as connection:
             for name, days in sorted(wanted.items()):
                 await partition.ensure_days(connection, schema.metadata.tables[name], sorted(days))
         self._days |= {(name, day) for name, days in wanted.items() for day in days}

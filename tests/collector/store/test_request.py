@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import timedelta
 from typing import Any
 
+import psycopg
 import pytest
 from psycopg import AsyncConnection
 
@@ -114,3 +115,12 @@ async def test_unreachable_postgres_is_said_to_be_unavailable() -> None:
     async with Database("host=/nowhere dbname=x", application="test", timeout_seconds=0.2) as database:
         with pytest.raises(StoreUnavailable, match="Postgres did not commit"):
             await store_on(database).write(judged([request(1, now())]), now())
+
+
+async def test_batch_that_fails_half_way_leaves_nothing(connected: Database, look: AsyncConnection[Any]) -> None:
+    at = now()
+    await look.execute("ALTER TABLE pulses ADD CONSTRAINT broken CHECK (good = 0)")
+    with pytest.raises(psycopg.errors.CheckViolation):
+        await store_on(connected).write(judged([request(1, at), request(2, at, observed_by=ObservedBy.ENGINE)]), at)
+    counts = [await rows(look, table, "count(*)") for table in ("requests", "engine_requests", "pulses", "rollup_marks")]
+    assert [[(0,)]] * 4 == counts
