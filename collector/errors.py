@@ -14,6 +14,10 @@ class MalformedBody(Exception):
     """A request body that is not OTLP. The sender gets 400 (HTTP) or INVALID_ARGUMENT (gRPC) and must not retry."""
 
 
+class BodyTooLarge(Exception):
+    """A request body with more in it than one sender may send at once: 413 (HTTP) or RESOURCE_EXHAUSTED (gRPC)."""
+
+
 class Overloaded(Exception):
     """No room to take more. The sender gets 429 or 503 with Retry-After and must retry.
 

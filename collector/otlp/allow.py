@@ -28,8 +28,8 @@ class AllowList(NamedTuple):
     error_classes: frozenset[str]
 
     def is_text(self, key: str, value: str) -> bool:
-        """Whether a value is error text."""
-        return key in self.error_texts or (key in self.error_classes and not _CLASS.fullmatch(value))
+        """Whether a value is error text; ``value`` is empty for one that is no text."""
+        return key in self.error_texts or (key in self.error_classes and bool(value) and not _CLASS.fullmatch(value))
 
 
 class Decoded(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collector.error_sign import ErrorSign, classify
+from collector.errors import BodyTooLarge
 from collector.request import Reject, RejectReason
 from collector.span import SpanKind, StatusCode, Value
 
@@ -10,6 +11,8 @@ LONGEST_TEXT = 4096
 """Characters of one kept attribute, all elements of an array together."""
 LONGEST_ARRAY = 128
 """Elements of one kept array."""
+MOST_SPANS = 50_000
+"""Spans of one body: a hundred times what exporters send. Empty spans are two bytes each, and cost a thousand times that."""
 MOST_EVENTS = 128
 """Events of one span that are kept; OpenTelemetry's SDKs record no more by default."""
 LONGEST_NAME = 256
@@ -26,6 +29,15 @@ class MalformedSpan(Exception):
     def __init__(self, reason: RejectReason, field: str, value: str, expected: str) -> None:
         super().__init__(f"{field}: expected {expected}")
         self.reject = Reject(reason, field, value, expected)
+
+
+def check_count(spans: int) -> None:
+    """Refuse a body of too many spans.
+
+    :raises BodyTooLarge: naming the limit
+    """
+    if spans > MOST_SPANS:
+        raise BodyTooLarge(f"the body holds {spans} spans: expected at most {MOST_SPANS}")
 
 
 def check_ids(trace_id: bytes, span_id: bytes, parent_span_id: bytes) -> bytes:

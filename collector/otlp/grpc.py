@@ -10,20 +10,25 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 import grpc
+import structlog
 from google.protobuf.any_pb2 import Any
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from collector import telemetry
-from collector.errors import AddressUnavailable, MalformedBody, Overloaded
+from collector.errors import AddressUnavailable, BodyTooLarge, MalformedBody, Overloaded
 from collector.otlp.allow import AllowList, Decoded, Ingest, Receipt
 from collector.otlp.partial import answer
 from collector.otlp.protobuf import decode_protobuf
 
 _SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _THREADS = 4
+TAKEN_SECONDS = 30.0
+"""A thread waits no longer for a commit: a few stuck ones would keep every other sender out."""
+RETRY_AFTER_SECONDS = 5
 _GRACE_SECONDS = 5.0
 _DETAILS = "grpc-status-details-bin"
+log = structlog.get_logger()
 Export = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
@@ -65,12 +70,21 @@ def _export(ingest: Ingest, allow: AllowList, loop: asyncio.AbstractEventLoop) -
     def export(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
             decoded = decode_protobuf(body, allow)
-            receipt = asyncio.run_coroutine_threadsafe(hand_over(decoded), loop).result()
+            receipt = asyncio.run_coroutine_threadsafe(hand_over(decoded), loop).result(TAKEN_SECONDS)
             return answer((*decoded.rejects, *receipt.rejected)).SerializeToString()
         except MalformedBody as malformed:
             _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(malformed))
+        except BodyTooLarge as too_large:
+            _refuse(context, grpc.StatusCode.RESOURCE_EXHAUSTED, str(too_large))
         except Overloaded as overloaded:
             _retry_later(context, overloaded)
+        except TimeoutError:
+            _retry_later(context, Overloaded(f"not committed within {TAKEN_SECONDS:.0f} s", RETRY_AFTER_SECONDS))
+        except Exception as error:
+            # A fault of ours. With UNKNOWN the sender would drop what it has, and read the exception's text.
+            telemetry.LOOP_ERRORS.labels("otlp_grpc").inc()
+            log.exception("a body could not be taken", error=type(error).__name__)
+            _retry_later(context, Overloaded("internal error", RETRY_AFTER_SECONDS))
         return b""
 
     return export

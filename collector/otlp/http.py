@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import structlog
 import zstandard
 from aiohttp import web
 from google.rpc.status_pb2 import Status
 
 from collector import telemetry
-from collector.errors import MalformedBody, Overloaded
+from collector.errors import BodyTooLarge, MalformedBody, Overloaded
 from collector.listener import listen
 from collector.otlp.allow import AllowList, Decoded, Ingest
 from collector.otlp.otlp_json import decode_json
@@ -23,12 +26,17 @@ from collector.request import Reject
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 _DECODERS: dict[str, Callable[[bytes, AllowList], Decoded]] = {PROTOBUF: decode_protobuf, JSON: decode_json}
-_GZIP_WINDOW = 16 + zlib.MAX_WBITS
 _CHUNK = 2**16
 ENCODINGS = ("identity", "gzip", "zstd")
 OFF_LOOP_BYTES = 2**18
-"""A larger body is decoded in a thread: it would hold up health checks and other senders."""
+"""A larger body is decoded in a thread: it would hold up health checks and other senders. A compressed one always is,
+because a few kilobytes can be a million spans."""
+RETRY_AFTER_SECONDS = 5
+"""After a fault of ours."""
 _INVALID_ARGUMENT, _UNAVAILABLE, _RESOURCE_EXHAUSTED = 3, 14, 8
+
+
+log = structlog.get_logger()
 
 
 class Refused(Exception):
@@ -53,6 +61,11 @@ def application(ingest: Ingest, allow: AllowList, limit: int) -> web.Application
             return _refusal(refused, content_type)
         except Overloaded as overloaded:
             return _refusal(Refused(503, _UNAVAILABLE, str(overloaded), overloaded.retry_after_seconds), content_type)
+        except Exception as error:
+            # A fault of ours. With 500 the sender would drop what it has; with 503 it keeps it and comes again.
+            telemetry.LOOP_ERRORS.labels("otlp_http").inc()
+            log.exception("a body could not be taken", error=type(error).__name__)
+            return _refusal(Refused(503, _UNAVAILABLE, "internal error", RETRY_AFTER_SECONDS), content_type)
         return _accepted((*decoded.rejects, *receipt.rejected), content_type)
 
     # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
@@ -84,9 +97,12 @@ async def _decode(request: web.Request, content_type: str, allow: AllowList, lim
         return decoder(decompress(body, encoding, limit), allow)
 
     try:
-        return await asyncio.to_thread(decode) if len(body) > OFF_LOOP_BYTES else decode()
+        off_loop = encoding != "identity" or len(body) > OFF_LOOP_BYTES
+        return await asyncio.to_thread(decode) if off_loop else decode()
     except MalformedBody as malformed:
         raise Refused(400, _INVALID_ARGUMENT, str(malformed)) from malformed
+    except BodyTooLarge as too_large:
+        raise Refused(413, _RESOURCE_EXHAUSTED, str(too_large)) from too_large
 
 
 async def _read(request: web.Request, limit: int) -> bytes:
@@ -106,21 +122,33 @@ def decompress(body: bytes, encoding: str, limit: int) -> bytes:
     """
     try:
         if encoding == "gzip":
-            gzip = zlib.decompressobj(_GZIP_WINDOW)
-            plain = gzip.decompress(body, limit + 1)
+            # Every member of the stream: a body of which only the first was read would be acknowledged and lost in part.
+            with gzip.GzipFile(fileobj=io.BytesIO(body)) as stream:
+                plain = stream.read(limit + 1)
             if len(plain) > limit:
                 raise _too_large(limit)
-            if not gzip.eof:
-                raise Refused(400, _INVALID_ARGUMENT, "the body is a gzip stream that was cut off")
             return plain
         if encoding == "zstd":
-            # A frame says how large it is, or else has to fit what there is room for.
-            if zstandard.frame_content_size(body) > limit:
-                raise _too_large(limit)
-            return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit)
-    except (zlib.error, zstandard.ZstdError):
-        raise Refused(400, _INVALID_ARGUMENT, f"the body is not {encoding}, or is larger than {limit} bytes") from None
+            return _decompress_zstd(body, limit)
+    except EOFError:
+        raise Refused(400, _INVALID_ARGUMENT, "the body is a gzip stream that was cut off") from None
+    except (gzip.BadGzipFile, zlib.error, zstandard.ZstdError):
+        raise Refused(400, _INVALID_ARGUMENT, f"the body is not {encoding}, one frame of it, and whole") from None
     return body
+
+
+def _decompress_zstd(body: bytes, limit: int) -> bytes:
+    """One frame. What follows it is refused, not left out: it would be acknowledged and lost."""
+    if zstandard.frame_content_size(body) > limit:
+        raise _too_large(limit)
+    try:
+        return zstandard.ZstdDecompressor().decompress(body, max_output_size=limit, allow_extra_data=False)
+    except zstandard.ZstdError:
+        # A frame that does not say its size fails in the same way when it is cut off and when it is too large.
+        with zstandard.ZstdDecompressor().stream_reader(body) as stream:
+            if len(stream.read(limit + 1)) > limit:
+                raise _too_large(limit) from None
+        raise
 
 
 def _too_large(limit: int) -> Refused:

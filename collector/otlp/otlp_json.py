@@ -20,6 +20,7 @@ from collector.otlp.check import (
     MalformedSpan,
     add_sign,
     check_array,
+    check_count,
     check_ids,
     check_text,
     check_time,
@@ -46,9 +47,12 @@ def decode_json(body: bytes, allow: AllowList) -> Decoded:
     """Decode one ExportTraceServiceRequest in OTLP's JSON.
 
     :raises MalformedBody: for a body that is none
+    :raises BodyTooLarge: for one with too many spans
     """
     try:
         request = _body.decode(body)
+        parts = [part for resource_spans in request.resource_spans or () for part in resource_spans.scope_spans or ()]
+        check_count(sum(len(part.spans or ()) for part in parts))
         decoded = Decoded([], [])
         for resource_spans in request.resource_spans or ():
             scopes = [
@@ -126,7 +130,7 @@ def _attributes(
     """The attributes that are kept, and what those said that are classified and dropped."""
     kept: dict[str, Value] = {}
     for pair in pairs or ():
-        if pair.key not in keep and (errors is None or pair.key not in errors.error_texts):
+        if pair.key not in keep and (errors is None or pair.key not in errors.error_texts | errors.error_classes):
             continue
         try:
             value = _any_value.decode(pair.value)
@@ -136,7 +140,7 @@ def _attributes(
             continue
         if errors is not None and errors.is_text(pair.key, value.string_value or ""):
             sign = add_sign(sign, value.string_value or "")
-        elif (found := _value(pair.key, value)) is not None:
+        elif pair.key in keep and (found := _value(pair.key, value)) is not None:
             kept[pair.key] = found
     return kept, sign
 

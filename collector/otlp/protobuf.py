@@ -23,6 +23,7 @@ from collector.otlp.check import (
     MalformedSpan,
     add_sign,
     check_array,
+    check_count,
     check_ids,
     check_text,
     check_time,
@@ -37,12 +38,14 @@ def decode_protobuf(body: bytes, allow: AllowList) -> Decoded:
     """Decode one ExportTraceServiceRequest.
 
     :raises MalformedBody: for a body that is none
+    :raises BodyTooLarge: for one with too many spans
     """
     request = ExportTraceServiceRequest()
     try:
         request.ParseFromString(body)
     except DecodeError:
         raise MalformedBody("the body is not an ExportTraceServiceRequest in protobuf") from None
+    check_count(sum(len(part.spans) for resource_spans in request.resource_spans for part in resource_spans.scope_spans))
     decoded = Decoded([], [])
     for resource_spans in request.resource_spans:
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collector.errors import Overloaded
 from collector.otlp.allow import AllowList, Decoded, Receipt
 from collector.request import Reject
 
@@ -21,10 +20,10 @@ class Next:
     def __init__(self) -> None:
         self.bodies: list[Decoded] = []
         self.rejected: tuple[Reject, ...] = ()
-        self.overloaded: Overloaded | None = None
+        self.fails: Exception | None = None
 
     async def __call__(self, decoded: Decoded) -> Receipt:
-        if self.overloaded is not None:
-            raise self.overloaded
+        if self.fails is not None:
+            raise self.fails
         self.bodies.append(decoded)
         return Receipt(self.rejected)

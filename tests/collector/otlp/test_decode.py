@@ -144,6 +144,8 @@ def test_text_in_the_place_of_an_error_class_is_treated_as_text() -> None:
     assert ({}, Outcome.RATE_LIMIT) == (span.attributes, span.error_sign and span.error_sign.outcome)
     (span,) = one(good(attributes=[text("error.type", "openai.RateLimitError")])).spans
     assert {"error.type": "openai.RateLimitError"} == span.attributes
+    (span,) = one(good(attributes=[KeyValue(key="error.type", value=AnyValue(int_value=429))])).spans
+    assert {"error.type": 429} == span.attributes
 
 
 def test_resource_of_the_wrong_shape_takes_its_own_spans_along_and_no_others() -> None:

@@ -70,7 +70,7 @@ async def test_bad_body_has_the_right_code(address: str, next_stage: Next, code:
 
 
 async def test_sender_is_asked_to_come_again_when_nothing_was_taken(address: str, next_stage: Next) -> None:
-    next_stage.overloaded = StoreUnavailable("Postgres did not commit", 7)
+    next_stage.fails = StoreUnavailable("Postgres did not commit", 7)
     with pytest.raises(grpc.RpcError) as caught:
         await asyncio.to_thread(call, address, BODY)
     error = caught.value
@@ -79,6 +79,13 @@ async def test_sender_is_asked_to_come_again_when_nothing_was_taken(address: str
     info = RetryInfo()
     Status.FromString(details).details[0].Unpack(info)
     assert 7 == info.retry_delay.seconds
+
+
+async def test_fault_of_ours_makes_no_sender_drop_what_it_has(address: str, next_stage: Next) -> None:
+    next_stage.fails = ZeroDivisionError("secret")
+    with pytest.raises(grpc.RpcError) as caught:
+        await asyncio.to_thread(call, address, BODY)
+    assert (grpc.StatusCode.UNAVAILABLE, "internal error") == (caught.value.code(), caught.value.details())
 
 
 async def test_opentelemetrys_own_exporter_is_understood(address: str, next_stage: Next) -> None:

@@ -13,11 +13,12 @@ from aiohttp.test_utils import TestClient, TestServer
 from google.rpc.status_pb2 import Status
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.errors import AddressUnavailable, StoreUnavailable
+from collector.otlp.check import MOST_SPANS
 from collector.otlp.http import JSON, PROTOBUF, application, serve_http
 from collector.request import Reject, RejectReason
 from tests.collector.example import now
@@ -25,7 +26,8 @@ from tests.collector.otlp.example import ALLOW, Next
 from tests.collector.otlp_body import body, chat_span
 from tests.collector.port import free_address
 
-LIMIT = 100_000
+LIMIT = 200_000
+UNSIZED_BOMB = zstandard.ZstdCompressor(write_content_size=False).compress(bytes(50_000_000))
 BODY = body([chat_span(number, now()) for number in range(3)])
 SPAN = b'{"traceId":"11111111111111111111111111111111","spanId":"2222222222222222","startTimeUnixNano":"1","endTimeUnixNano":2}'
 TEXT = b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}' % SPAN
@@ -53,6 +55,7 @@ Client = TestClient[web.Request, web.Application]
         (None, BODY),
         ("identity", BODY),
         ("gzip", gzip.compress(BODY)),
+        ("gzip", gzip.compress(BODY[:500]) + gzip.compress(BODY[500:])),
         ("zstd", zstandard.ZstdCompressor().compress(BODY)),
         ("zstd", zstandard.ZstdCompressor(write_content_size=False).compress(BODY)),
     ],
@@ -97,9 +100,12 @@ async def test_rejected_spans_are_a_partial_success_that_names_field_value_and_e
         (400, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, BODY),
         (400, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, gzip.compress(BODY)[:-9]),
         (400, {"Content-Type": PROTOBUF, "Content-Encoding": "zstd"}, zstandard.compress(BODY)[:-3]),
+        (400, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, gzip.compress(BODY) + b"more"),
+        (400, {"Content-Type": PROTOBUF, "Content-Encoding": "zstd"}, zstandard.compress(BODY) * 2),
         (413, {"Content-Type": PROTOBUF}, b"x" * (LIMIT + 1)),
         (413, {"Content-Type": PROTOBUF, "Content-Encoding": "gzip"}, gzip.compress(bytes(50_000_000))),
         (413, {"Content-Type": PROTOBUF, "Content-Encoding": "zstd"}, zstandard.compress(bytes(50_000_000))),
+        (413, {"Content-Type": PROTOBUF, "Content-Encoding": "zstd"}, UNSIZED_BOMB),
         (415, {"Content-Type": "text/html"}, BODY),
         (415, {"Content-Type": PROTOBUF, "Content-Encoding": "br"}, BODY),
     ],
@@ -116,9 +122,28 @@ async def test_bad_body_costs_its_sender_the_right_status_in_the_encoding_of_the
 
 
 async def test_sender_is_asked_to_come_again_when_nothing_was_taken(client: Client, next_stage: Next) -> None:
-    next_stage.overloaded = StoreUnavailable("Postgres did not commit", 7)
+    next_stage.fails = StoreUnavailable("Postgres did not commit", 7)
     response = await client.post("/v1/traces", data=BODY, headers={"Content-Type": PROTOBUF})
     assert (503, "7") == (response.status, response.headers["Retry-After"])
+
+
+async def test_fault_of_ours_makes_no_sender_drop_what_it_has(client: Client, next_stage: Next) -> None:
+    next_stage.fails = ZeroDivisionError("secret")
+    response = await client.post("/v1/traces", data=BODY, headers={"Content-Type": PROTOBUF})
+    assert (503, "5", False) == (response.status, response.headers["Retry-After"], b"secret" in await response.read())
+
+
+@pytest.mark.parametrize("content_type", [PROTOBUF, JSON])
+async def test_body_of_too_many_spans_is_too_large(client: Client, next_stage: Next, content_type: str) -> None:
+    request = ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    for _ in range(MOST_SPANS + 1):
+        spans.add()
+    text = b'{"resourceSpans":[{"scopeSpans":[{"spans":[%s]}]}]}' % b",".join([b"0"] * (MOST_SPANS + 1))
+    data = request.SerializeToString() if content_type == PROTOBUF else text
+    response = await client.post("/v1/traces", data=data, headers={"Content-Type": content_type})
+    assert 413 == response.status
+    assert [] == next_stage.bodies
 
 
 async def test_other_methods_and_paths_are_refused(client: Client) -> None:
