@@ -15,6 +15,7 @@ from psycopg import Error
 from collector import telemetry
 from collector.errors import Overloaded, StoreUnavailable
 from collector.store.request import Judged, RequestStore, Written
+from collector.trace import tracer
 
 LARGEST_BATCH = 4096
 """Rows of one transaction, unless one body alone has more: about 40 ms of work, far below the transaction's limit."""
@@ -82,7 +83,8 @@ class Batcher:
         requests = [judged for body in bodies for judged in body.requests]
         start = perf_counter()
         try:
-            written = await self._store.write(requests, self._now())
+            with tracer.start_as_current_span("commit", attributes={"rows": len(requests), "bodies": len(bodies)}):
+                written = await self._store.write(requests, self._now())
         except StoreUnavailable as unavailable:
             telemetry.COMMITS_FAILED.inc()
             self._fail(bodies, unavailable)

@@ -34,6 +34,7 @@ from collector.store.connection import RETRY_AFTER_SECONDS, Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
 from collector.store.request import RequestStore
+from collector.trace import tracer
 
 HEARTBEAT_SECONDS = 5.0
 MAINTENANCE_SECONDS = 600.0
@@ -125,7 +126,8 @@ class Collector:
         while True:
             start = perf_counter()
             try:
-                lag = await roll(self.database, utc_now())
+                with tracer.start_as_current_span("roll up"):
+                    lag = await roll(self.database, utc_now())
                 telemetry.ROLLUP_LAG_SECONDS.set(lag.total_seconds())
             except StoreUnavailable as unavailable:
                 log.warning("rollups wait", reason=str(unavailable))

@@ -22,6 +22,7 @@ from collector.metrics import Kind
 from collector.replica import ReplicaState, Seen, see_failed_scrape, see_health, see_scrape
 from collector.sample import Health, Sample, Snapshot
 from collector.store.fleet import FleetStore
+from collector.trace import tracer
 
 HEALTH_TIMEOUT_SECONDS = 3.0
 SCRAPE_TIMEOUT_SECONDS = 10.0
@@ -109,7 +110,8 @@ class Watcher:
         """One scrape. Returns the pause before the next [s]."""
         start, at = perf_counter(), self._now()
         try:
-            samples = await fetch(self._session, self._url)
+            with tracer.start_as_current_span("scrape", attributes={"replica": self.state.replica}):
+                samples = await fetch(self._session, self._url)
             took = perf_counter() - start
             snapshots = read(samples, self._target, at, took)
         except FailedScrape as failed:
