@@ -75,7 +75,7 @@ class Answer:
         choices = content.get("choices")
         for choice in choices if isinstance(choices, list) else ():
             if isinstance(choice, dict) and isinstance(reason := choice.get("finish_reason"), str):
-                self.finish_reasons[choice.get("index", 0)] = reason
+                self.finish_reasons[_count(choice.get("index")) or 0] = reason
 
     def _read_usage(self, usage: Mapping[str, object]) -> None:
         self.input_tokens = _count(usage.get("prompt_tokens"))
@@ -100,7 +100,7 @@ def _lines(event: bytes) -> Iterator[bytes]:
 def _parse(body: bytes) -> Mapping[str, object]:
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

@@ -61,7 +61,7 @@ def parameters_of(body: bytes) -> Mapping[str, object]:
     """The request's body as an object; empty when it is none, which the server will refuse in its own words."""
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 

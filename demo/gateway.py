@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -173,6 +174,8 @@ def main() -> None:
     gateway = Gateway(arguments.upstream, directory, arguments.deadline_seconds, provider.get_tracer("demo.gateway", "1"))
     try:
         web.run_app(gateway.application(), host=host, port=int(port), print=None, access_log=None, handler_cancellation=True)
+    except OSError as error:
+        sys.exit(f"the gateway cannot listen on {arguments.listen}: {error.strerror}")
     finally:
         provider.shutdown()
 
