@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something is not as it should be, 2 wrong usage or configu
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import signal
@@ -19,13 +20,14 @@ import structlog
 
 from alerts import daemon as alerting
 from alerts.slo import load_slos
-from collector import supervise
+from collector import scrape, supervise
 from collector.config import Config, load_config
 from collector.daemon import Collector
 from collector.errors import AddressUnavailable, ConfigError, ForeignDataDirectory, ServerFailed, UnsuitableDatabase
 from collector.store.connection import Database
 from collector.trace import exporting
 from dashboards import board
+from demo.command import demo
 from web.health import serve_health
 
 Result = TypeVar("Result")
@@ -121,6 +123,41 @@ def build(config_path: Path | None, out: Path) -> None:
     slos = _refuse(lambda: load_slos(config))
     for path in board.build(out, slos, config.primary_observed_by):
         click.echo(path)
+
+
+@main.command()
+@CONFIG
+@click.option("--targets", is_flag=True, required=True, help="Ask every target once for its health and its metrics.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+def check(config_path: Path | None, targets: bool, as_json: bool) -> None:
+    """Say what the configured targets are, and which of their metrics nobody here reads. Exit code 1 where one fails.
+
+    \b
+    Example:
+      llm-slo check --targets --config llm-slo.yaml
+    """
+    config = _load(config_path)
+    found = asyncio.run(scrape.check(config.targets))
+    for one in found:
+        click.echo(json.dumps(one._asdict(), default=str) if as_json else _line(one))
+    if not found:
+        click.echo("no targets are configured", err=True)
+    sys.exit(0 if found and all(one.failure is None for one in found) else 1)
+
+
+def _line(checked: scrape.Checked) -> str:
+    health = checked.health.name.lower()
+    if checked.failure is not None:
+        return f"{checked.replica}  {checked.url}  health {health}  failed: {checked.failure}"
+    unread = f"  not read: {', '.join(checked.unknown)}" if checked.unknown else ""
+    engines = ", ".join(engine or "only one" for engine in checked.engines)
+    return (
+        f"{checked.replica}  {checked.url}  health {health}  models {', '.join(checked.models)}  engines {engines}"
+        f"  {checked.families} metrics{unread}"
+    )
+
+
+main.add_command(demo)
 
 
 def _load(path: Path | None) -> Config:

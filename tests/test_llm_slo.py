@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
@@ -74,3 +75,13 @@ def test_boards_are_written_where_they_are_asked_for(tmp_path: Path) -> None:
     written = [Path(line) for line in result.output.splitlines()]
     assert all(path.is_file() for path in written)
     assert tmp_path / "boards" / "llm-slo-on-call.json" in written
+
+
+def test_check_says_which_target_fails_and_why(tmp_path: Path) -> None:
+    path = tmp_path / "llm-slo.yaml"
+    path.write_text("targets:\n  - {url: 'http://127.0.0.1:1', replica: vllm-0}\n")
+    result = run("check", "--targets", "--config", str(path))
+    assert 1 == result.exit_code
+    assert "vllm-0  http://127.0.0.1:1  health unreachable  failed: " in result.output
+    (line,) = run("check", "--targets", "--json", "--config", str(path)).output.splitlines()
+    assert ("vllm-0", []) == (json.loads(line)["replica"], json.loads(line)["models"])

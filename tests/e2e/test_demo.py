@@ -51,7 +51,7 @@ async def send(demo: Demo, record: Path, *, calls: int, seed: int) -> list[dict[
 
     A process of its own, as clients are: what this process does meanwhile must not be in what they measure.
     """
-    options = {"url": demo.gateway_url, "keys": demo.keys_file, "record": record, "rate": 4, "seed": seed, "limit": calls}
+    options = {"url": demo.gateway_url, "keys": demo.keys_file, "record": record, "rate": 3, "seed": seed, "limit": calls}
     command = [f"--{name}={value}" for name, value in options.items()]
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "demo.traffic", "--invalid-share=0.05", *command)
     assert 0 == await process.wait()
