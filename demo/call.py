@@ -31,6 +31,8 @@ class Call:
     key_hash: str | None = None
     key_alias: str | None = None
     replica: str | None = None
+    server: tuple[str, int] | None = None
+    """Host and port that the call was passed on to."""
     status: int | None = None
     """That the caller got; None when the caller was gone before there was one."""
     ttft_seconds: float | None = None
@@ -93,6 +95,8 @@ def _attributes(call: Call) -> Iterator[tuple[str, AttributeValue]]:
         "llm_slo.api_key.hash": call.key_hash,
         "llm_slo.api_key.alias": call.key_alias,
         "llm_slo.replica": call.replica,
+        "server.address": call.server[0] if call.server else None,
+        "server.port": call.server[1] if call.server else None,
     }
     yield "gen_ai.operation.name", call.operation
     yield "gen_ai.provider.name", "vllm"

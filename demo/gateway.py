@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -41,6 +42,12 @@ class Upstream(NamedTuple):
 
     replica: str
     url: str
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """Host and port."""
+        url = urlsplit(self.url)
+        return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
 
 _TIMEOUT = Refusal(504, "timeout", "the deadline of this gateway passed", True)
@@ -117,6 +124,7 @@ class Gateway:
             return await exchange.refuse(_RATE_LIMIT)
         upstream = next(self._next)
         call.replica = upstream.replica
+        call.server = upstream.server
         headers = {"Content-Type": "application/json", "X-Request-Id": call.request_id}
         _PROPAGATOR.inject(headers)
         url = upstream.url + exchange.request.path

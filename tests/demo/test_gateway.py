@@ -50,6 +50,7 @@ class Scene(NamedTuple):
     http: aiohttp.ClientSession
     exporter: InMemorySpanExporter
     ends: _SpanEnds
+    upstream_port: int
 
     def call(self, path: str = COMPLETIONS, key: str = KEY, **body: object) -> aiohttp.client._RequestContextManager:
         headers = {"Authorization": f"Bearer {key}", "X-Request-Id": "request-1", "traceparent": f"00-{TRACE}-{PARENT}-00"}
@@ -86,7 +87,7 @@ async def scene() -> AsyncIterator[Scene]:
     gateway = Gateway([Address("vllm-0", url)], directory, DEADLINE_SECONDS, provider.get_tracer("test"))
     door, gateway_url = await serve(gateway.application())
     async with aiohttp.ClientSession() as http:
-        yield Scene(gateway_url, upstream, http, exporter, ends)
+        yield Scene(gateway_url, upstream, http, exporter, ends, int(url.rpartition(":")[2]))
     await door.cleanup()
     await server.cleanup()
     provider.shutdown()
@@ -119,6 +120,8 @@ async def test_plain_call_is_passed_through_and_fully_described(scene: Scene) ->
         "llm_slo.api_key.alias": "acme-web",
         "llm_slo.request.id": "request-1",
         "llm_slo.replica": "vllm-0",
+        "server.address": "127.0.0.1",
+        "server.port": scene.upstream_port,
     } == attributes(span)
     assert SpanKind.SERVER is span.kind
     assert StatusCode.UNSET is span.status.status_code
