@@ -25,6 +25,7 @@ _POLL_SECONDS = 0.5
 _STILL_SECONDS = 10.0
 _RESTART_SECONDS = 1.0
 _STOP_SECONDS = 10.0
+_GONE_SECONDS = 0.02
 _TAIL_LINES = 15
 
 # The kernel tells the server when the demo dies, even by kill -9: 3 GB would stay behind otherwise. And vLLM's processes
@@ -195,8 +196,12 @@ class Engine:
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 await self._process.wait()
-        with suppress(ProcessLookupError):
-            os.killpg(group, signal.SIGKILL)
+        # Its children are nobody's to wait for: a signal to a group that is gone is how their end is seen.
+        with suppress(ProcessLookupError, TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                while True:
+                    os.killpg(group, signal.SIGKILL)
+                    await asyncio.sleep(_GONE_SECONDS)
         await self._process.wait()
 
 
