@@ -23,11 +23,14 @@ from collector.batch import Batcher
 from collector.config import Config, Target
 from collector.errors import StoreUnavailable
 from collector.ingest import Ingest, allow_list
+from collector.log_ingest import LogIngest
 from collector.normalise import Policy
 from collector.objective import Objective
 from collector.otlp.allow import Decoded, Receipt
 from collector.otlp.grpc import serve_grpc
 from collector.otlp.http import serve_http
+from collector.otlp.log import DecodedLogs, LogKeys
+from collector.otlp.signal import Signal, logs, traces
 from collector.rollup import roll
 from collector.scrape import watch
 from collector.store.connection import RETRY_AFTER_SECONDS, Database
@@ -65,18 +68,19 @@ class Collector:
         self._batcher = Batcher(self._requests, largest_pending=config.limits.pending_spans, now=utc_now)
         self._policy = _policy(config)
         self._ingest = Ingest(self._batcher, policy=self._policy, objectives=objectives, now=utc_now)
+        self._log_ingest = LogIngest(self._fleet)
         self._started_at = utc_now()
         self.ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. Raises OSError, with the listener's name, where a port is in use."""
         listen, limit = self._config.listen, self._config.limits.body_bytes
-        allow = allow_list(self._policy)
+        signals = self._signals()
         async with AsyncExitStack() as stack:
             tasks = await stack.enter_async_context(_Tasks())
             tasks.start(self._batcher.run())
-            await stack.enter_async_context(serve_http(listen.otlp_http, self._receive, allow, limit))
-            await stack.enter_async_context(serve_grpc(listen.otlp_grpc, self._receive, allow, limit))
+            await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit))
+            await stack.enter_async_context(serve_grpc(listen.otlp_grpc, signals, limit))
             log.info("listening", otlp_grpc=listen.otlp_grpc, otlp_http=listen.otlp_http)
             await stack.enter_async_context(self.database)
             if not await _until(stop, self._prepare):
@@ -92,10 +96,22 @@ class Collector:
             self.ready.clear()
             log.info("stopping")
 
+    def _signals(self) -> Sequence[Signal]:
+        names = self._config.attributes
+        return (
+            traces(self._receive, allow_list(self._policy)),
+            logs(self._receive_logs, LogKeys(names.replica, names.model), utc_now),
+        )
+
     async def _receive(self, decoded: Decoded) -> Receipt:
         if not self.ready.is_set():
             raise StoreUnavailable("the collector is not ready", RETRY_AFTER_SECONDS)
         return await self._ingest(decoded)
+
+    async def _receive_logs(self, decoded: DecodedLogs) -> Receipt:
+        if not self.ready.is_set():
+            raise StoreUnavailable("the collector is not ready", RETRY_AFTER_SECONDS)
+        return await self._log_ingest(decoded)
 
     async def _prepare(self) -> None:
         """Bring the database up to date and make what every batch needs.

@@ -19,6 +19,12 @@ SPANS_PENDING = Gauge("llm_slo_spans_pending", "Spans acknowledged that are not 
 SPANS_IN_FLIGHT = Gauge("llm_slo_spans_in_flight", "Spans that wait for a commit, and whose senders wait for an answer")
 SPANS_REFUSED = Counter("llm_slo_spans_refused", "Spans whose body was refused: their sender keeps them and sends again")
 
+LOG_RECORDS_RECEIVED = Counter("llm_slo_log_records_received", "Log records acknowledged: facts + ignored + rejected")
+LOG_RECORDS_FACTS = Counter("llm_slo_log_records_facts", "Log records that say something of an engine's death or start")
+LOG_RECORDS_IGNORED = Counter("llm_slo_log_records_ignored", "Log records that say nothing of that")
+LOG_RECORDS_REJECTED = Counter("llm_slo_log_records_rejected", "Malformed log records", ["reason"])
+LOG_RECORDS_REFUSED = Counter("llm_slo_log_records_refused", "Log records whose body was refused: their sender keeps them")
+
 MODELS_FOLDED = Counter("llm_slo_models_folded", "Model names that were folded into `other`: too many new ones in a minute")
 BODIES_REFUSED = Counter("llm_slo_bodies_refused", "OTLP bodies that were refused whole", ["transport", "status"])
 BATCH_ROWS = Histogram("llm_slo_batch_rows", "Rows of one transaction [rows]", buckets=(1, 4, 16, 64, 256, 1024, 4096, 16384))

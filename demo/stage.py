@@ -18,6 +18,7 @@ import yaml
 from collector.config import Config, load_config
 from demo.engine import Engine, EngineSettings
 from demo.environment import ensure_environment, ensure_model
+from demo.forward import forwarding
 from demo.pager import Pager
 from demo.state import Replica, State, remove_state, write_state
 from demo.tenant import new_directory, write_directory
@@ -83,7 +84,11 @@ async def staged(directory: Path, progress: Progress) -> AsyncIterator[Demo]:
         progress("starting llm-slo on an embedded Postgres")
         daemon = [sys.executable, "-m", "llm_slo", "up", "--config", str(config_path)]
         await stack.enter_async_context(_process("llm-slo", daemon, directory, f"http://127.0.0.1:{ports['web']}/readyz"))
-        engine = await stack.enter_async_context(Engine(settings, progress))
+        engine = Engine(settings, progress)
+        resource = {"llm_slo.replica": REPLICA, "llm_slo.model": MODEL}
+        receiver = f"http://127.0.0.1:{ports['otlp_http']}"
+        await stack.enter_async_context(forwarding(engine.log, receiver, resource, progress))
+        await stack.enter_async_context(engine)
         gateway_url = f"http://127.0.0.1:{ports['gateway']}"
         progress(f"starting the gateway on {gateway_url}")
         gateway = _gateway(engine, ports, keys_file)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -17,11 +17,8 @@ from google.rpc.status_pb2 import Status
 
 from collector import telemetry
 from collector.errors import AddressUnavailable, BodyTooLarge, MalformedBody, Overloaded
-from collector.otlp.allow import AllowList, Decoded, Ingest, Receipt
-from collector.otlp.partial import answer
-from collector.otlp.protobuf import decode_protobuf
+from collector.otlp.signal import PROTOBUF, Signal
 
-_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 _THREADS = 4
 TAKEN_SECONDS = 30.0
 """A thread waits no longer for a commit: a few stuck ones would keep every other sender out."""
@@ -33,7 +30,7 @@ Export = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
 @asynccontextmanager
-async def serve_grpc(address: str, ingest: Ingest, allow: AllowList, limit: int) -> AsyncIterator[None]:
+async def serve_grpc(address: str, signals: Sequence[Signal], limit: int) -> AsyncIterator[None]:
     """Serve on ``address``. ``limit`` is the largest message, decompressed [bytes].
 
     :raises AddressUnavailable: when the address is in use
@@ -46,11 +43,11 @@ async def serve_grpc(address: str, ingest: Ingest, allow: AllowList, limit: int)
             ("grpc.so_reuseport", 0),
         ],
     )
-    # The body stays bytes, so that both transports are decoded by the same code.
-    method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(
-        _export(ingest, allow, asyncio.get_running_loop())
-    )
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(_SERVICE, {"Export": method}),))
+    loop = asyncio.get_running_loop()
+    for signal in signals:
+        # The body stays bytes, so that both transports are decoded by the same code.
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_export(signal, loop))
+        server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(signal.service, {"Export": method}),))
     try:
         server.add_insecure_port(address)
     except RuntimeError as error:
@@ -63,15 +60,14 @@ async def serve_grpc(address: str, ingest: Ingest, allow: AllowList, limit: int)
         await asyncio.to_thread(server.stop(_GRACE_SECONDS).wait)
 
 
-def _export(ingest: Ingest, allow: AllowList, loop: asyncio.AbstractEventLoop) -> Export:
-    async def hand_over(decoded: Decoded) -> Receipt:
-        return await ingest(decoded)
+def _export(signal: Signal, loop: asyncio.AbstractEventLoop) -> Export:
+    decode = signal.decoders[PROTOBUF]
 
     def export(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
-            decoded = decode_protobuf(body, allow)
-            receipt = asyncio.run_coroutine_threadsafe(hand_over(decoded), loop).result(TAKEN_SECONDS)
-            return answer((*decoded.rejects, *receipt.rejected)).SerializeToString()
+            hand_over = decode(body)
+            rejects = asyncio.run_coroutine_threadsafe(hand_over(), loop).result(TAKEN_SECONDS)
+            return signal.answer(rejects).SerializeToString()
         except MalformedBody as malformed:
             _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(malformed))
         except BodyTooLarge as too_large:

@@ -1,4 +1,4 @@
-"""OTLP over HTTP: POST /v1/traces in protobuf or JSON, with the status codes of the OTLP specification."""
+"""OTLP over HTTP: POST /v1/traces and /v1/logs in protobuf or JSON, with the status codes of the OTLP specification."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 
 import structlog
@@ -18,14 +18,10 @@ from google.rpc.status_pb2 import Status
 from collector import telemetry
 from collector.errors import BodyTooLarge, MalformedBody, Overloaded
 from collector.listener import listen
-from collector.otlp.allow import AllowList, Decoded, Ingest
-from collector.otlp.otlp_json import decode_json
-from collector.otlp.partial import answer, summary
-from collector.otlp.protobuf import decode_protobuf
+from collector.otlp.partial import summary
+from collector.otlp.signal import JSON, PROTOBUF, HandOver, Signal
 from collector.request import Reject
 
-PROTOBUF, JSON = "application/x-protobuf", "application/json"
-_DECODERS: dict[str, Callable[[bytes, AllowList], Decoded]] = {PROTOBUF: decode_protobuf, JSON: decode_json}
 _CHUNK = 2**16
 ENCODINGS = ("identity", "gzip", "zstd")
 OFF_LOOP_BYTES = 2**18
@@ -49,14 +45,20 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def application(ingest: Ingest, allow: AllowList, limit: int) -> web.Application:
+def application(signals: Sequence[Signal], limit: int) -> web.Application:
     """The receiver. ``limit`` is the largest body, as sent and as decompressed [bytes]."""
+    # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
+    app = web.Application(client_max_size=0)
+    app.add_routes([web.post(signal.path, _receiver(signal, limit)) for signal in signals])
+    return app
 
-    async def traces(request: web.Request) -> web.Response:
+
+def _receiver(signal: Signal, limit: int) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def receive(request: web.Request) -> web.Response:
         content_type = request.content_type
         try:
-            decoded = await _decode(request, content_type, allow, limit)
-            receipt = await ingest(decoded)
+            hand_over = await _decode(request, content_type, signal, limit)
+            rejects = await hand_over()
         except Refused as refused:
             return _refusal(refused, content_type)
         except Overloaded as overloaded:
@@ -66,26 +68,23 @@ def application(ingest: Ingest, allow: AllowList, limit: int) -> web.Application
             telemetry.LOOP_ERRORS.labels("otlp_http").inc()
             log.exception("a body could not be taken", error=type(error).__name__)
             return _refusal(Refused(503, _UNAVAILABLE, "internal error", RETRY_AFTER_SECONDS), content_type)
-        return _accepted((*decoded.rejects, *receipt.rejected), content_type)
+        return _accepted(rejects, signal, content_type)
 
-    # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
-    app = web.Application(client_max_size=0)
-    app.add_routes([web.post("/v1/traces", traces)])
-    return app
+    return receive
 
 
 @asynccontextmanager
-async def serve_http(address: str, ingest: Ingest, allow: AllowList, limit: int) -> AsyncIterator[None]:
+async def serve_http(address: str, signals: Sequence[Signal], limit: int) -> AsyncIterator[None]:
     """Serve on ``address``.
 
     :raises AddressUnavailable: when the address is in use
     """
-    async with listen(application(ingest, allow, limit), "otlp_http", address):
+    async with listen(application(signals, limit), "otlp_http", address):
         yield
 
 
-async def _decode(request: web.Request, content_type: str, allow: AllowList, limit: int) -> Decoded:
-    decoder = _DECODERS.get(content_type)
+async def _decode(request: web.Request, content_type: str, signal: Signal, limit: int) -> HandOver:
+    decoder = signal.decoders.get(content_type)
     if decoder is None:
         raise Refused(415, _INVALID_ARGUMENT, f"Content-Type {content_type!r}: expected {PROTOBUF} or {JSON}")
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
@@ -93,8 +92,8 @@ async def _decode(request: web.Request, content_type: str, allow: AllowList, lim
         raise Refused(415, _INVALID_ARGUMENT, f"Content-Encoding {encoding!r}: expected {', '.join(ENCODINGS)}")
     body = await _read(request, limit)
 
-    def decode() -> Decoded:
-        return decoder(decompress(body, encoding, limit), allow)
+    def decode() -> HandOver:
+        return decoder(decompress(body, encoding, limit))
 
     try:
         off_loop = encoding != "identity" or len(body) > OFF_LOOP_BYTES
@@ -155,10 +154,10 @@ def _too_large(limit: int) -> Refused:
     return Refused(413, _RESOURCE_EXHAUSTED, f"the body is larger than {limit} bytes")
 
 
-def _accepted(rejects: tuple[Reject, ...], content_type: str) -> web.Response:
+def _accepted(rejects: Sequence[Reject], signal: Signal, content_type: str) -> web.Response:
     if content_type == PROTOBUF:
-        return web.Response(body=answer(rejects).SerializeToString(), content_type=PROTOBUF)
-    body = {"partialSuccess": {"rejectedSpans": str(len(rejects)), "errorMessage": summary(rejects)}} if rejects else {}
+        return web.Response(body=signal.answer(rejects).SerializeToString(), content_type=PROTOBUF)
+    body = {"partialSuccess": {signal.rejected_key: str(len(rejects)), "errorMessage": summary(rejects)}} if rejects else {}
     return web.Response(text=json.dumps(body), content_type=JSON)
 
 

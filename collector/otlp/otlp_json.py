@@ -35,7 +35,7 @@ from collector.span import Attributes, Span, SpanEvent, SpanKind, StatusCode, Va
 _INTEGER = re.compile(r"-?\d{1,20}")
 _KIND_NAMES = {f"SPAN_KIND_{kind.name}": kind.value for kind in SpanKind}
 _STATUS_NAMES = {f"STATUS_CODE_{code.name}": code.value for code in StatusCode}
-_NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _body = msgspec.json.Decoder(ExportTraceServiceRequest)
 _resource = msgspec.json.Decoder(Resource | None)
@@ -59,23 +59,27 @@ def decode_json(body: bytes, allow: AllowList) -> Decoded:
                 (scope_spans.scope or Scope(), scope_spans.spans or ()) for scope_spans in resource_spans.scope_spans or ()
             ]
             try:
-                resource = _decode_resource(resource_spans.resource, allow)
+                resource = decode_resource(resource_spans.resource, allow.resource)
             except MalformedSpan as malformed:
                 decoded.rejects.extend([malformed.reject] * sum(len(spans) for _, spans in scopes))
                 continue
             for scope, spans in scopes:
                 _decode_scope(scope, spans, resource, allow, decoded)
-    except _NOT_JSON as error:
-        raise MalformedBody(f"the body is not an ExportTraceServiceRequest in JSON: {_reason(error)}") from None
+    except NOT_JSON as error:
+        raise MalformedBody(f"the body is not an ExportTraceServiceRequest in JSON: {reason_of(error)}") from None
     return decoded
 
 
-def _decode_resource(raw: msgspec.Raw, allow: AllowList) -> Attributes:
+def decode_resource(raw: msgspec.Raw, keep: frozenset[str]) -> Attributes:
+    """The attributes of a resource that are kept.
+
+    :raises MalformedSpan: for one that is malformed
+    """
     try:
         resource = _resource.decode(raw)
     except msgspec.ValidationError as error:
-        raise _wrong_type("resource", error) from None
-    attributes, _ = _attributes(resource.attributes if resource else None, allow.resource, None)
+        raise wrong_type("resource", error) from None
+    attributes, _ = attributes_of(resource.attributes if resource else None, keep, None)
     return attributes
 
 
@@ -92,14 +96,14 @@ def _read_span(raw: msgspec.Raw, resource: Attributes, scope: str, scope_version
     try:
         span = _span.decode(raw)
     except msgspec.ValidationError as error:
-        raise _wrong_type("span", error) from None
+        raise wrong_type("span", error) from None
     trace_id, span_id = _id("trace_id", span.trace_id), _id("span_id", span.span_id)
     parent_span_id = check_ids(trace_id, span_id, _id("parent_span_id", span.parent_span_id or ""))
-    start_ns = _integer("start_time_unix_nano", span.start_time_unix_nano)
-    end_ns = _integer("end_time_unix_nano", span.end_time_unix_nano)
+    start_ns = integer_of("start_time_unix_nano", span.start_time_unix_nano)
+    end_ns = integer_of("end_time_unix_nano", span.end_time_unix_nano)
     check_times(start_ns, end_ns)
     status = span.status or Status()
-    attributes, sign = _attributes(span.attributes, allow.span, allow, add_sign(None, status.message or ""))
+    attributes, sign = attributes_of(span.attributes, allow.span, allow, add_sign(None, status.message or ""))
     return Span(
         trace_id=trace_id,
         span_id=span_id,
@@ -119,12 +123,12 @@ def _read_span(raw: msgspec.Raw, resource: Attributes, scope: str, scope_version
 
 
 def _event(event: Event, allow: AllowList) -> SpanEvent:
-    time_ns = check_time("events.time_unix_nano", _integer("events.time_unix_nano", event.time_unix_nano))
-    attributes, sign = _attributes(event.attributes, allow.event, allow)
+    time_ns = check_time("events.time_unix_nano", integer_of("events.time_unix_nano", event.time_unix_nano))
+    attributes, sign = attributes_of(event.attributes, allow.event, allow)
     return SpanEvent(short_name(event.name), time_ns, attributes, sign)
 
 
-def _attributes(
+def attributes_of(
     pairs: Iterable[KeyValue] | None, keep: frozenset[str], errors: AllowList | None, sign: ErrorSign | None = None
 ) -> tuple[Attributes, ErrorSign | None]:
     """The attributes that are kept, and what those said that are classified and dropped."""
@@ -135,7 +139,7 @@ def _attributes(
         try:
             value = _any_value.decode(pair.value)
         except msgspec.ValidationError as error:
-            raise _wrong_type(pair.key, error) from None
+            raise wrong_type(pair.key, error) from None
         if value is None:
             continue
         if errors is not None and errors.is_text(pair.key, value.string_value or ""):
@@ -171,7 +175,7 @@ def _double(key: str, value: float | str) -> float:
         raise MalformedSpan(RejectReason.WRONG_TYPE, key, "text", "a number") from None
 
 
-def _integer(field: str, value: int | str) -> int:
+def integer_of(field: str, value: int | str) -> int:
     number = _signed(field, value)
     if number < 0:
         raise MalformedSpan(RejectReason.WRONG_TYPE, field, str(number)[:24], "0 or more")
@@ -202,10 +206,10 @@ def _enumeration(value: int | str | None, names: dict[str, int], count: int) -> 
     return number if 0 <= number < count else 0
 
 
-def _wrong_type(field: str, error: msgspec.ValidationError) -> MalformedSpan:
+def wrong_type(field: str, error: msgspec.ValidationError) -> MalformedSpan:
     """msgspec's message names types and a path, never a value."""
     return MalformedSpan(RejectReason.WRONG_TYPE, field, "another type", str(error)[:160])
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     return "nested too deeply" if isinstance(error, RecursionError) else str(error)[:160]

@@ -100,3 +100,31 @@ class ExportTraceServiceRequest(Struct):
     """A body."""
 
     resource_spans: list[ResourceSpans] | None = None
+
+
+class LogRecord(Struct):
+    """One log record."""
+
+    time_unix_nano: Integer = 0
+    observed_time_unix_nano: Integer = 0
+    severity_number: Enumeration = 0
+    body: AnyValue | None = None
+
+
+class ScopeLogs(Struct):
+    """Log records of one scope, each still raw."""
+
+    log_records: list[msgspec.Raw] | None = None
+
+
+class ResourceLogs(Struct):
+    """Log records of one resource, which is still raw."""
+
+    resource: msgspec.Raw = _NOTHING
+    scope_logs: list[ScopeLogs] | None = None
+
+
+class ExportLogsServiceRequest(Struct):
+    """A body of logs."""
+
+    resource_logs: list[ResourceLogs] | None = None

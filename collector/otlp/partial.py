@@ -1,9 +1,10 @@
-"""What a sender is told of the spans of its body that were rejected."""
+"""What a sender is told of what was rejected in its body."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from collector.request import Reject
@@ -19,10 +20,19 @@ def summary(rejects: Sequence[Reject]) -> str:
     return f"{named}; and {more} more" if more > 0 else named
 
 
-def answer(rejects: Sequence[Reject]) -> ExportTraceServiceResponse:
-    """OTLP's answer to a body that was taken: empty, or a partial success."""
+def traces_answer(rejects: Sequence[Reject]) -> ExportTraceServiceResponse:
+    """OTLP's answer to a body of spans that was taken: empty, or a partial success."""
     response = ExportTraceServiceResponse()
     if rejects:
         response.partial_success.rejected_spans = len(rejects)
+        response.partial_success.error_message = summary(rejects)
+    return response
+
+
+def logs_answer(rejects: Sequence[Reject]) -> ExportLogsServiceResponse:
+    """OTLP's answer to a body of log records that was taken: empty, or a partial success."""
+    response = ExportLogsServiceResponse()
+    if rejects:
+        response.partial_success.rejected_log_records = len(rejects)
         response.partial_success.error_message = summary(rejects)
     return response

@@ -49,7 +49,7 @@ def decode_protobuf(body: bytes, allow: AllowList) -> Decoded:
     decoded = Decoded([], [])
     for resource_spans in request.resource_spans:
         try:
-            resource, _ = _attributes(resource_spans.resource.attributes, allow.resource, None)
+            resource, _ = attributes_of(resource_spans.resource.attributes, allow.resource, None)
         except MalformedSpan as malformed:
             decoded.rejects.extend(_reject_all(resource_spans, malformed.reject))
             continue
@@ -84,7 +84,7 @@ def _span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version:
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
     check_times(start_ns, end_ns)
     status, kind = span.status, span.kind
-    attributes, sign = _attributes(span.attributes, allow.span, allow, add_sign(None, status.message))
+    attributes, sign = attributes_of(span.attributes, allow.span, allow, add_sign(None, status.message))
     events = span.events
     return Span(
         trace_id=trace_id,
@@ -107,11 +107,11 @@ def _span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version:
 
 def _event(event: trace_pb2.Span.Event, allow: AllowList) -> SpanEvent:
     time_ns = check_time("events.time_unix_nano", event.time_unix_nano)
-    attributes, sign = _attributes(event.attributes, allow.event, allow)
+    attributes, sign = attributes_of(event.attributes, allow.event, allow)
     return SpanEvent(short_name(event.name), time_ns, attributes, sign)
 
 
-def _attributes(
+def attributes_of(
     pairs: Iterable[KeyValue], keep: frozenset[str], errors: AllowList | None, sign: ErrorSign | None = None
 ) -> tuple[Attributes, ErrorSign | None]:
     """The attributes that are kept, and what those said that are classified and dropped."""

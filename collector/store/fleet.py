@@ -71,6 +71,21 @@ class FleetStore:
             for snapshot in snapshots:
                 await _insert(connection, schema.snapshots, self._snapshot_row(snapshot, state))
 
+    async def write_events(self, events: Sequence[Event]) -> None:
+        """Keep what happened to engines and is known without a scrape, in one transaction.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        await self._dictionary.allocate(
+            {
+                schema.replicas: {(event.replica,) for event in events},
+                schema.models: {(event.model,) for event in events if event.model is not None},
+            }
+        )
+        async with self._database.transaction() as connection:
+            for event in events:
+                await self._write_event(connection, event)
+
     async def write_change(self, change: Change) -> None:
         """Keep a deploy, restart, config or version change that somebody tells of.
 

@@ -14,6 +14,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.errors import StoreUnavailable
 from collector.otlp.grpc import serve_grpc
+from collector.otlp.signal import traces
 from collector.request import Reject, RejectReason
 from tests.collector.example import now
 from tests.collector.otlp.example import ALLOW, Next
@@ -33,7 +34,7 @@ def next_stage() -> Next:
 @pytest.fixture
 async def address(next_stage: Next) -> AsyncIterator[str]:
     address = free_address()
-    async with serve_grpc(address, next_stage, ALLOW, LIMIT):
+    async with serve_grpc(address, [traces(next_stage, ALLOW)], LIMIT):
         yield address
 
 

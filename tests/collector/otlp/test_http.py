@@ -19,7 +19,8 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
 from collector.errors import AddressUnavailable, StoreUnavailable
 from collector.otlp.check import MOST_SPANS
-from collector.otlp.http import JSON, PROTOBUF, application, serve_http
+from collector.otlp.http import application, serve_http
+from collector.otlp.signal import JSON, PROTOBUF, traces
 from collector.request import Reject, RejectReason
 from tests.collector.example import now
 from tests.collector.otlp.example import ALLOW, Next
@@ -40,7 +41,7 @@ def next_stage() -> Next:
 
 @pytest.fixture
 async def client(next_stage: Next) -> AsyncIterator[TestClient[web.Request, web.Application]]:
-    server = TestServer(application(next_stage, ALLOW, LIMIT))
+    server = TestServer(application([traces(next_stage, ALLOW)], LIMIT))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client
@@ -154,7 +155,7 @@ async def test_other_methods_and_paths_are_refused(client: Client) -> None:
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
 async def test_opentelemetrys_own_exporter_is_understood(next_stage: Next, compression: Compression) -> None:
     address = free_address()
-    async with serve_http(address, next_stage, ALLOW, LIMIT):
+    async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT):
         provider = TracerProvider()
         exporter = OTLPSpanExporter(endpoint=f"http://{address}/v1/traces", compression=compression)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -174,5 +175,5 @@ async def test_port_in_use_is_said_with_the_key_of_the_configuration(next_stage:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AddressUnavailable, match=rf"listen\.otlp_http: cannot listen on {address}: .*in use"):
-            async with serve_http(address, next_stage, ALLOW, LIMIT):
+            async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT):
                 pass
