@@ -13,7 +13,7 @@ import structlog
 from psycopg import Error
 
 from collector import telemetry
-from collector.errors import Overloaded, StoreUnavailable
+from collector.errors import Overloaded, StoreUnavailable, Unstorable
 from collector.store.request import Judged, RequestStore, Written
 from collector.trace import tracer
 
@@ -50,6 +50,7 @@ class Batcher:
 
         :raises Overloaded: when too much waits already
         :raises StoreUnavailable: when Postgres did not commit
+        :raises Unstorable: when Postgres does not take something in this body
         """
         if not requests:
             return
@@ -94,7 +95,7 @@ class Batcher:
             telemetry.COMMITS_FAILED.inc()
             log.error("a batch cannot be stored", error=type(error).__name__, rows=len(requests), bodies=len(bodies))
             if len(bodies) == 1:
-                self._fail(bodies, StoreUnavailable("this body cannot be stored", RETRY_AFTER_SECONDS))
+                self._fail(bodies, Unstorable("this body cannot be stored", RETRY_AFTER_SECONDS))
                 return
             for body in bodies:
                 await self._commit([body])
@@ -102,15 +103,16 @@ class Batcher:
         telemetry.COMMIT_SECONDS.observe(perf_counter() - start)
         telemetry.BATCH_ROWS.observe(len(requests))
         self.committed_at = self._now()
-        _count(written)
+        count_written(written)
+        telemetry.SPANS_RECEIVED.inc(len(requests))
         for body in bodies:
             self._settle(body, None)
 
-    def _fail(self, bodies: Sequence[_Waiting], error: StoreUnavailable) -> None:
+    def _fail(self, bodies: Sequence[_Waiting], error: Overloaded) -> None:
         for body in bodies:
             self._settle(body, error)
 
-    def _settle(self, body: _Waiting, error: StoreUnavailable | None) -> None:
+    def _settle(self, body: _Waiting, error: Overloaded | None) -> None:
         self._pending -= len(body.requests)
         telemetry.SPANS_IN_FLIGHT.set(self._pending)
         if body.done.done():
@@ -121,8 +123,8 @@ class Batcher:
             body.done.set_exception(error)
 
 
-def _count(written: Written) -> None:
+def count_written(written: Written) -> None:
+    """What a commit adds to the ledger."""
     for observed_by, rows in written.rows.items():
         telemetry.SPANS_ROWS.labels(observed_by.name.lower()).inc(rows)
     telemetry.SPANS_DUPLICATE.inc(written.duplicates)
-    telemetry.SPANS_RECEIVED.inc(sum(written.rows.values()) + written.duplicates)

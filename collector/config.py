@@ -6,10 +6,10 @@ import difflib
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from collector.errors import ConfigError
 from collector.request import ObservedBy
@@ -71,6 +71,15 @@ class Limits(_Section):
     clock_skew_seconds: int = Field(3600, ge=0, description="How far in the future a span may end [s]")
 
 
+class Spool(_Section):
+    """What may wait on disk while Postgres is away, of one collector. Nothing that was acknowledged is ever dropped for it."""
+
+    max_bytes: int = Field(2 * 2**30, ge=2**20, description="Size of the spool above which senders get 503 [bytes]")
+    max_age_hours: float = Field(
+        24.0, gt=0, description="Age of the spool's oldest span above which senders get 503; nothing is dropped for it [h]"
+    )
+
+
 class Target(_Section):
     """An engine to scrape."""
 
@@ -105,10 +114,42 @@ class Webhook(_Section):
     timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long the sink may take [s]")
 
 
+class Alertmanager(_Section):
+    """One member of an Alertmanager cluster. Each is named here by itself: behind a balancer most would hear of nothing."""
+
+    name: str = Field(description="Name of the sink in logs and in the outbox", pattern=r"^[a-z][a-z0-9_-]*$")
+    url: str = Field(description="Base URL of this one member, without /api; never that of a balancer", pattern=r"^https?://")
+    timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long it may take [s]")
+
+
 class Sinks(_Section):
     """Whom to tell."""
 
     webhooks: tuple[Webhook, ...] = Field((), description="Generic webhooks")
+    alertmanagers: tuple[Alertmanager, ...] = Field((), description="Every member of an Alertmanager cluster")
+    heartbeat_url: str | None = Field(
+        None,
+        description="URL to GET every 60 s while evaluation works, for a service that pages when this stops; off by default",
+        pattern=r"^https?://",
+    )
+
+    @property
+    def names(self) -> list[str]:
+        """The names of all sinks that are told of alerts."""
+        return [webhook.name for webhook in self.webhooks] + [member.name for member in self.alertmanagers]
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> Self:
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
+        if twice:
+            raise ValueError(f"sinks need names of their own: {', '.join(twice)} is given twice")
+        return self
+
+
+class Alerts(_Section):
+    """How people are told."""
+
+    watchdog: bool = Field(True, description="Whether Alertmanagers get an alert that always fires, for a dead man's switch")
 
 
 class Retention(_Section):
@@ -146,7 +187,7 @@ class Config(_Section):
     )
     data_dir: Path = Field(
         default_factory=default_data_dir,
-        description="Where the embedded Postgres lives",
+        description="Where the embedded Postgres lives; `/var/lib/llm-slo` for root, else `~/.local/share/llm-slo`",
     )
     cluster: str = Field("default", description="Cluster of everything that does not say otherwise")
     environment: str = Field("production", description="Environment of everything that does not say otherwise")
@@ -154,11 +195,13 @@ class Config(_Section):
     listen: Listen = Field(default_factory=Listen, description="Where the daemon listens")
     allow_anonymous: bool = Field(False, description="Whether to listen beyond loopback without ingest tokens")
     limits: Limits = Field(default_factory=Limits, description="What one sender may cost")
+    spool: Spool = Field(default_factory=Spool, description="What may wait on disk while Postgres is away")
     targets: tuple[Target, ...] = Field((), description="Engines to scrape")
     models: dict[str, Model] = Field(default_factory=dict, description="What is expected of each served model")
     attributes: Attributes = Field(default_factory=Attributes, description="Where to look for tenant, environment, replica")
     slos: Path | None = Field(None, description="The SLO file; built-in SLOs where it is not set")
     sinks: Sinks = Field(default_factory=Sinks, description="Whom to tell")
+    alerts: Alerts = Field(default_factory=Alerts, description="How people are told")
     board_url: str | None = Field(None, description="Base URL of Grafana, for links in pages")
     retention: Retention = Field(default_factory=Retention, description="How long rows are kept")
     traces_endpoint: str | None = Field(None, description="OTLP endpoint for the daemon's own traces; off by default")

@@ -1,7 +1,6 @@
 """The collector: the only file that knows the order of the stages.
 
-Receivers start first and answer 503 until Postgres is there, so that senders keep their data and nobody has to start things
-in order.
+Receivers start first and spool until Postgres is there, so that nobody has to start things in order.
 """
 
 from __future__ import annotations
@@ -22,17 +21,18 @@ from collector import migration, partition, telemetry
 from collector.batch import Batcher
 from collector.config import Config, Target
 from collector.errors import StoreUnavailable
-from collector.ingest import Ingest, allow_list
+from collector.ingest import Ingest, Replayed, allow_list
 from collector.log_ingest import LogIngest
 from collector.normalise import Policy
 from collector.objective import Objective
-from collector.otlp.allow import Decoded, Receipt
+from collector.otlp.allow import Receipt
 from collector.otlp.grpc import serve_grpc
 from collector.otlp.http import serve_http
 from collector.otlp.log import DecodedLogs, LogKeys
 from collector.otlp.signal import Signal, logs, traces
 from collector.rollup import roll
 from collector.scrape import watch
+from collector.spool import Spool
 from collector.store.connection import RETRY_AFTER_SECONDS, Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
@@ -67,7 +67,15 @@ class Collector:
         self._fleet = FleetStore(self.database, dictionary)
         self._batcher = Batcher(self._requests, largest_pending=config.limits.pending_spans, now=utc_now)
         self._policy = _policy(config)
-        self._ingest = Ingest(self._batcher, policy=self._policy, objectives=objectives, now=utc_now)
+        self._spool = Spool(
+            config.data_dir.expanduser() / "spool",
+            largest_bytes=config.spool.max_bytes,
+            longest_age=timedelta(hours=config.spool.max_age_hours),
+            largest_pending=config.limits.pending_spans,
+            now=utc_now,
+        )
+        self._replayed = Replayed(RequestStore(self.database, dictionary), objectives)
+        self._ingest = Ingest(self._batcher, self._spool, policy=self._policy, objectives=objectives, now=utc_now)
         self._log_ingest = LogIngest(self._fleet)
         self._started_at = utc_now()
         self.ready = asyncio.Event()
@@ -77,6 +85,7 @@ class Collector:
         listen, limit = self._config.listen, self._config.limits.body_bytes
         signals = self._signals()
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._spool)
             tasks = await stack.enter_async_context(_Tasks())
             tasks.start(self._batcher.run())
             await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit))
@@ -90,6 +99,7 @@ class Collector:
             for target in self._config.targets:
                 tasks.start(self._watch(target))
             tasks.start(self._roll())
+            tasks.start(self._spool.replay(self._replayed))
             tasks.start(_every(MAINTENANCE_SECONDS, "maintenance", self._maintain))
             tasks.start(_every(HEARTBEAT_SECONDS, "heartbeat", self._beat))
             await stop.wait()
@@ -99,14 +109,9 @@ class Collector:
     def _signals(self) -> Sequence[Signal]:
         names = self._config.attributes
         return (
-            traces(self._receive, allow_list(self._policy)),
+            traces(self._ingest, allow_list(self._policy)),
             logs(self._receive_logs, LogKeys(names.replica, names.model), utc_now),
         )
-
-    async def _receive(self, decoded: Decoded) -> Receipt:
-        if not self.ready.is_set():
-            raise StoreUnavailable("the collector is not ready", RETRY_AFTER_SECONDS)
-        return await self._ingest(decoded)
 
     async def _receive_logs(self, decoded: DecodedLogs) -> Receipt:
         if not self.ready.is_set():

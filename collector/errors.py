@@ -18,6 +18,14 @@ class BodyTooLarge(Exception):
     """A request body with more in it than one sender may send at once: 413 (HTTP) or RESOURCE_EXHAUSTED (gRPC)."""
 
 
+class Unauthenticated(Exception):
+    """A sender without a token that counts: 401 (HTTP) or UNAUTHENTICATED (gRPC). The message says what is asked for."""
+
+
+class Forbidden(Exception):
+    """A sender whose token may not do this: 403 (HTTP) or PERMISSION_DENIED (gRPC). The message says what it may."""
+
+
 class Overloaded(Exception):
     """No room to take more. The sender gets 429 or 503 with Retry-After and must retry.
 
@@ -31,6 +39,10 @@ class Overloaded(Exception):
 
 class StoreUnavailable(Overloaded):
     """Postgres did not commit. Nothing was acknowledged, so the sender keeps the data."""
+
+
+class Unstorable(Overloaded):
+    """Postgres answered, and does not take something in a batch. The same batch will not be taken later either."""
 
 
 class MalformedExposition(Exception):

@@ -1,4 +1,4 @@
-"""The way of a span from decoded body to committed row: assemble → normalise → judge → batch."""
+"""The way of a span from decoded body to committed row: assemble → normalise → judge → batch, or the spool and from there."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from psycopg import Error
+
 from collector import telemetry
 from collector.assemble import assemble
-from collector.batch import Batcher
+from collector.batch import RETRY_AFTER_SECONDS, Batcher, count_written
 from collector.dialects import DIALECTS
-from collector.errors import Overloaded
+from collector.errors import Overloaded, StoreUnavailable, Unstorable
 from collector.normalise import GENERIC_KEYS, Policy, normalise
 from collector.objective import Objective, judge
 from collector.otlp.allow import AllowList, Decoded, Receipt
 from collector.request import Reject
-from collector.store.request import Judged
+from collector.spool import Batch, Spool
+from collector.store.request import Judged, RequestStore
 
 
 def allow_list(policy: Policy) -> AllowList:
@@ -35,15 +38,22 @@ class Ingest:
     """What the receivers hand decoded bodies to."""
 
     def __init__(
-        self, batcher: Batcher, *, policy: Policy, objectives: Sequence[Objective], now: Callable[[], datetime]
+        self,
+        batcher: Batcher,
+        spool: Spool,
+        *,
+        policy: Policy,
+        objectives: Sequence[Objective],
+        now: Callable[[], datetime],
     ) -> None:
         self._batcher = batcher
+        self._spool = spool
         self._policy = policy
         self._objectives = tuple(objectives)
         self._now = now
 
     async def __call__(self, decoded: Decoded) -> Receipt:
-        """Return once everything that can become a row is committed.
+        """Return once everything that can become a row is committed, or on disk where Postgres is away.
 
         :raises Overloaded: when nothing was taken, and the sender must keep the data
         """
@@ -53,7 +63,7 @@ class Ingest:
         rejects = [result for result in results if isinstance(result, Reject)]
         requests = [Judged(result, judge(result, self._objectives)) for result in results if not isinstance(result, Reject)]
         try:
-            await self._batcher.submit(requests)
+            await self._keep(requests, now)
         except Overloaded:
             telemetry.SPANS_REFUSED.inc(len(decoded.spans) + len(decoded.rejects))
             raise
@@ -65,3 +75,32 @@ class Ingest:
         telemetry.SPANS_MERGED.inc(assembled.merged)
         telemetry.SPANS_RECEIVED.inc(rejected.total() + assembled.ignored + assembled.merged)
         return Receipt(tuple(rejects))
+
+    async def _keep(self, requests: Sequence[Judged], now: datetime) -> None:
+        if not self._spool.store_away:
+            try:
+                return await self._batcher.submit(requests)
+            except StoreUnavailable:
+                pass  # replay finds out when Postgres is back
+        await self._spool.append([judged.request for judged in requests], now)
+
+
+class Replayed:
+    """What the spool hands its batches to. ``store`` is its own: live traffic does not queue behind what is replayed."""
+
+    def __init__(self, store: RequestStore, objectives: Sequence[Objective]) -> None:
+        self._store = store
+        self._objectives = tuple(objectives)
+
+    async def __call__(self, batch: Batch) -> None:
+        """Return once the batch is committed.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        :raises Unstorable: when Postgres does not take something in it
+        """
+        judged = [Judged(request, judge(request, self._objectives)) for request in batch.requests]
+        try:
+            written = await self._store.write(judged, batch.received_at)
+        except (Error, ValueError) as error:
+            raise Unstorable(f"{type(error).__name__} in a batch of the spool", RETRY_AFTER_SECONDS) from error
+        count_written(written)

@@ -36,6 +36,22 @@ COMMIT_SECONDS = Histogram(
 COMMITS_FAILED = Counter("llm_slo_commits_failed", "Transactions of the write path that did not commit")
 ROLLUP_LAG_SECONDS = Gauge("llm_slo_rollup_lag_seconds", "Age of the oldest minute that waits to be rolled up [s]")
 
+SPOOL_BYTES = Gauge("llm_slo_spool_bytes", "Size of the segments of the spool [bytes]")
+SPOOL_OLDEST_SECONDS = Gauge("llm_slo_spool_oldest_seconds", "Age of the oldest request in the spool; 0 when it is empty [s]")
+SPOOL_APPENDED = Counter("llm_slo_spool_appended", "Requests that were acknowledged after fsync, because Postgres was away")
+SPOOL_REPLAYED = Counter("llm_slo_spool_replayed", "Requests that left the spool for Postgres")
+SPOOL_ADOPTED = Counter(
+    "llm_slo_spool_adopted", "Requests found in the spool, left by an earlier process; they count as received again"
+)
+SPOOL_SET_ASIDE = Counter("llm_slo_spool_set_aside", "Records that cannot be read or stored, and are kept aside", ["reason"])
+SPOOL_SET_ASIDE_BYTES = Counter("llm_slo_spool_set_aside_bytes", "Size of the records that cannot be read [bytes]", ["reason"])
+SPOOL_TORN_BYTES = Counter("llm_slo_spool_torn_bytes", "Unacknowledged ends of segments that were cut off at a start [bytes]")
+SPOOL_APPEND_SECONDS = Histogram(
+    "llm_slo_spool_append_seconds",
+    "One append to the spool, with its fsync [s]",
+    buckets=(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5),
+)
+
 SCRAPES = Counter("llm_slo_scrapes", "Scrapes of engine metrics", ["replica", "result"])
 SCRAPE_SECONDS = Histogram(
     "llm_slo_scrape_seconds", "Duration of one scrape [s]", buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)

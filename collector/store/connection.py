@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -17,6 +18,10 @@ RETRY_AFTER_SECONDS = 2
 TRANSACTION_SECONDS = 5
 """No transaction of ours lives longer: an alerter reads by ``received_at`` with an overlap of 60 s, which a transaction that
 commits later than that would slip through."""
+RECONNECT_SECONDS = 0.5
+"""Longest pause between two attempts of the pool to connect again; its own default grows to minutes."""
+PATIENCE_SECONDS = 7.0
+"""A server that hangs enforces no limit of its own: after this long a transaction is given up from here."""
 _LIMIT = f"{TRANSACTION_SECONDS}s"
 
 _UNAVAILABLE = (OperationalError, OperatorIntervention, InsufficientResources, InternalError, PoolTimeout)
@@ -33,6 +38,7 @@ class Database:
             min_size=1,
             max_size=size,
             timeout=timeout_seconds,
+            reconnect_timeout=RECONNECT_SECONDS,
             open=False,
             kwargs={
                 "autocommit": False,
@@ -54,11 +60,14 @@ class Database:
     async def transaction(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
         """A connection in a transaction that commits when the block ends well, and only then.
 
-        :raises StoreUnavailable: when Postgres cannot be reached, or did not commit
+        :raises StoreUnavailable: when Postgres cannot be reached, does not answer, or did not commit
         """
-        # Opened by hand: psycopg commits a nested block by itself where it is the first thing that a connection does.
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        try:
+            # Opened by hand: psycopg commits a nested block by itself where it is the first thing that a connection does.
+            async with asyncio.timeout(PATIENCE_SECONDS), self.connection() as connection, connection.transaction():
+                yield connection
+        except TimeoutError as error:
+            raise StoreUnavailable("Postgres does not answer", RETRY_AFTER_SECONDS) from error
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:

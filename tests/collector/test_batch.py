@@ -11,7 +11,7 @@ import pytest
 from psycopg import DataError
 
 from collector.batch import LARGEST_BATCH, Batcher
-from collector.errors import Overloaded, StoreUnavailable
+from collector.errors import Overloaded, StoreUnavailable, Unstorable
 from collector.request import ObservedBy
 from collector.store.request import Judged, RequestStore, Written
 from tests.collector.example import judged, now, request
@@ -111,7 +111,7 @@ async def test_body_that_cannot_be_stored_costs_its_own_sender_only() -> None:
         tasks = await submit_all(batcher, bodies)
         gate.open.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [type(None), StoreUnavailable, type(None)] == [type(result) for result in results]
+    assert [type(None), Unstorable, type(None)] == [type(result) for result in results]
     assert [bodies[0], bodies[2]] == [list(batch) for batch in gate.batches]
 
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
+from pathlib import Path
 
 import aiohttp
 import psycopg
@@ -30,6 +32,7 @@ def free_port() -> int:
 
 def configuration() -> Config:
     return Config(
+        data_dir=Path(tempfile.mkdtemp(prefix="llm-slo-daemon-")),
         listen=Listen(otlp_grpc=f"127.0.0.1:{free_port()}", otlp_http=f"127.0.0.1:{free_port()}"),
     )
 
@@ -97,19 +100,23 @@ async def test_same_body_in_two_concurrent_requests_is_stored_once(database: str
             assert [(1000,)] == await rows(connection, "pulses", "sum(good + bad)")
 
 
-async def test_senders_are_asked_to_come_again_while_postgres_is_away() -> None:
-    config = configuration()
+async def test_what_is_sent_before_postgres_is_there_is_kept_and_stored_by_the_next_collector(database: str) -> None:
+    config, before = configuration(), ledger()
     async with (
         running(config, "host=127.0.0.1 port=1 dbname=nowhere", until_ready=False) as collector,
         aiohttp.ClientSession() as session,
     ):
         while True:
             try:
-                answer = await post(session, config, body([chat_span(1, now())]))
+                answer = await post(session, config, body(chat_span(number, now()) for number in range(3)))
                 break
             except aiohttp.ClientConnectorError:
                 await asyncio.sleep(0.01)
-        assert (503, "2", False) == (answer.status, answer.headers["Retry-After"], collector.ready.is_set())
+        assert (200, False) == (answer.status, collector.ready.is_set())
+        assert 3 == change(before)["pending"]
+    async with running(config, database), await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+        while await rows(connection, "requests", "count(*)") != [(3,)]:  # noqa: ASYNC110 - another connection's commit sets no event
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.parametrize("name", ["otlp_http", "otlp_grpc"])
