@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 PACKAGES := collector alerts dashboards web demo migrations tests llm_slo.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test e2e bench check servers format
+.PHONY: help install run demo test e2e bench check servers alertmanager format
 
 help: ## This list
 	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,7 +32,7 @@ demo: install ## The daemon watching a real vLLM with real traffic
 test: install servers check ## All tests that need no vLLM
 	$(BIN)/python -m pytest -m "not e2e"
 
-e2e: install ## Tests with a real vLLM
+e2e: install alertmanager ## Tests with a real vLLM and a real Alertmanager
 	$(BIN)/python -m pytest -m e2e -p no:randomly
 
 bench: install ## Ratios against a floor, measured in one run
@@ -52,6 +52,14 @@ servers:
 			|| { echo "make test needs PostgreSQL 15's server: apt-get install postgresql-15, as root" >&2; exit 1; }; \
 		echo "installing postgresql-15"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql-15 >/dev/null; }
+
+# Not started as a service: the tests start their own, on loopback.
+alertmanager:
+	@command -v prometheus-alertmanager >/dev/null || { \
+		command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+			|| { echo "make e2e needs Alertmanager: apt-get install prometheus-alertmanager, as root" >&2; exit 1; }; \
+		echo "installing prometheus-alertmanager"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends prometheus-alertmanager >/dev/null; }
 
 format: install ## Put the sources into their one form
 	$(BIN)/ruff check --fix-only --quiet $(PACKAGES)

@@ -93,6 +93,9 @@ class Alert:
     revision: int = 0
     starts_at: datetime | None = None
     ends_at: datetime | None = None
+    raised_at: datetime | None = None
+    """When it rose from a ticket to a page while it fired under ``starts_at``. A sink that knows an alert by all its labels
+    is then told that the ticket is over."""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -113,7 +116,8 @@ class Alert:
     @property
     def detector(self) -> dict[str, str | int]:
         """What has no column of its own, as JSON."""
-        return {"since": self.since.isoformat(), "revision": self.revision}
+        raised = {} if self.raised_at is None else {"raised_at": self.raised_at.isoformat()}
+        return {"since": self.since.isoformat(), "revision": self.revision, **raised}
 
     @property
     def sent_labels(self) -> dict[str, str]:
@@ -146,6 +150,7 @@ def restore(
         revision=int(detector["revision"]),
         starts_at=starts_at,
         ends_at=ends_at,
+        raised_at=datetime.fromisoformat(str(detector["raised_at"])) if "raised_at" in detector else None,
         annotations=annotations,
     )
 
@@ -179,7 +184,7 @@ def _fire(alert: Alert, seen: Observation, now: datetime) -> Step:
             alert, revision=alert.revision + 1, ends_at=None, severity=max(alert.severity, seen.severity, key=_rank)
         )
     else:
-        fresh = replace(alert, revision=0, starts_at=now, ends_at=None, severity=seen.severity)
+        fresh = replace(alert, revision=0, starts_at=now, ends_at=None, raised_at=None, severity=seen.severity)
     assert fresh.starts_at is not None
     return _turn(fresh, State.FIRING, seen, now, Notice("firing", fresh.starts_at, None, fresh.revision))
 
@@ -187,7 +192,7 @@ def _fire(alert: Alert, seen: Observation, now: datetime) -> Step:
 def _keep_firing(alert: Alert, seen: Observation, now: datetime) -> Step:
     assert alert.starts_at is not None
     if _rank(seen.severity) > _rank(alert.severity):
-        raised = replace(alert, severity=seen.severity, revision=alert.revision + 1)
+        raised = replace(alert, severity=seen.severity, revision=alert.revision + 1, raised_at=now)
         return _turn(raised, State.FIRING, seen, now, Notice("firing", alert.starts_at, None, raised.revision))
     return _turn(alert, State.FIRING, seen, now) if alert.state is State.RESOLVING else Step(alert, (), ())
 

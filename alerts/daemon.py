@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 
 import aiohttp
 import structlog
 from psycopg import Error
 
+from alerts.blind import Sight, watch_blindness
 from alerts.deliver import Mailbox, run_delivery
 from alerts.evaluate import Evaluator
+from alerts.heartbeat import run_heartbeat, watchdog
+from alerts.notify.alertmanager import AlertmanagerNotifier
+from alerts.notify.notification import Notification, Notifier
 from alerts.notify.webhook import WebhookNotifier
 from alerts.slo import Slo, load_slos
 from alerts.store.leader import Connection, Leadership
+from alerts.store.outbox import release_claims
 from collector import telemetry
 from collector.config import Config
 from collector.store.connection import Database
+from collector.trace import tracer
 
 EVALUATE_SECONDS = 1.0
 """Time from the start of one evaluation to the start of the next [s]."""
@@ -28,6 +35,10 @@ STANDBY_SECONDS = 1.0
 _LONGEST_EVALUATION_SECONDS = 10.0
 """An evaluation that takes longer has lost its connection, whatever that says."""
 _LONGEST_LOAD_SECONDS = 30.0
+_LONGEST_ACQUIRE_SECONDS = 10.0
+_HEALTHY = timedelta(seconds=10)
+_AWAY_SECONDS = 10.0
+"""An outage of Postgres after which the age of what it holds says nothing of those who write it."""
 
 log = structlog.get_logger()
 
@@ -41,8 +52,13 @@ class Vitals:
     """Last evaluation that was committed; ``None`` while it stands by."""
     postgres_ok: bool = False
 
+    def healthy(self, now: datetime) -> bool:
+        """Whether it leads, and evaluation works."""
+        return self.leading and self.evaluated_at is not None and now - self.evaluated_at <= _HEALTHY
 
-def _utc_now() -> datetime:
+
+def utc_now() -> datetime:
+    """The time."""
     return datetime.now(UTC)
 
 
@@ -52,22 +68,36 @@ async def run(
     stop: asyncio.Event,
     *,
     vitals: Vitals | None = None,
-    now: Callable[[], datetime] = _utc_now,
+    now: Callable[[], datetime] = utc_now,
 ) -> None:
     """Run until ``stop`` is set. ``database`` is open, and is used for delivery; leadership has a connection of its own.
 
     :raises ConfigError: at once, when the SLO file is wrong
     """
     slos = load_slos(config)
-    if not config.sinks.webhooks:
+    if not config.sinks.names:
         log.warning("no sink is configured: alerts are recorded, and nobody is told")
-    mailbox = Mailbox()
-    url = config.board_url or f"http://{config.listen.alerter}"
+    mailbox, vitals, sight, began = Mailbox(), vitals or Vitals(), Sight(monotonic()), now()
+
+    def standing() -> Sequence[Notification]:
+        return [watchdog(config, began)] if config.alerts.watchdog and vitals.healthy(now()) else []
+
     async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
-        for webhook in config.sinks.webhooks:
-            notifier = WebhookNotifier(webhook, session, url=url)
-            tasks.create_task(run_delivery(database, notifier, mailbox, stop, now))
-        tasks.create_task(_Leader(config, slos, database, mailbox, vitals or Vitals(), now).run(stop))
+        notifiers = notifiers_of(config, session, now)
+        for notifier in notifiers:
+            tasks.create_task(run_delivery(database, notifier, mailbox, stop, now, standing=standing))
+        tasks.create_task(watch_blindness(sight, config, notifiers, stop, now, socket.gethostname()))
+        if config.sinks.heartbeat_url is not None:
+            tasks.create_task(run_heartbeat(config.sinks.heartbeat_url, session, lambda: vitals.healthy(now()), stop))
+        tasks.create_task(_Leader(config, slos, database, mailbox, vitals, sight, now).run(stop))
+
+
+def notifiers_of(config: Config, session: aiohttp.ClientSession, now: Callable[[], datetime] = utc_now) -> list[Notifier]:
+    """A notifier for each sink."""
+    url = config.board_url or f"http://{config.listen.alerter}"
+    webhooks = (WebhookNotifier(webhook, session, url=url) for webhook in config.sinks.webhooks)
+    members = (AlertmanagerNotifier(member, session, url=url, now=now) for member in config.sinks.alertmanagers)
+    return [*webhooks, *members]
 
 
 class _Leader:
@@ -80,9 +110,11 @@ class _Leader:
         database: Database,
         mailbox: Mailbox,
         vitals: Vitals,
+        sight: Sight,
         now: Callable[[], datetime],
     ) -> None:
         self._config, self._slos, self._mailbox, self._vitals, self._now = config, slos, mailbox, vitals, now
+        self._sight = sight
         self._leadership = Leadership(database.conninfo, application="llm-slo alerter")
         self._watching_since = now()
 
@@ -96,16 +128,24 @@ class _Leader:
     async def _attempt(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                connection = await self._leadership.acquire()
+                async with asyncio.timeout(_LONGEST_ACQUIRE_SECONDS):
+                    connection = await self._leadership.acquire()
                 self._vitals.postgres_ok = True
-                if connection is not None:
+                if monotonic() - self._sight.answered > _AWAY_SECONDS:
+                    # Collectors could not say that they live either, nor keep a scrape: they get the time that a start gives.
+                    self._watching_since = self._now()
+                if connection is None:
+                    self._sight.answered = monotonic()
+                else:
                     await self._lead(connection, stop)
             except (Error, OSError, TimeoutError) as error:
                 self._vitals.postgres_ok = False
+                self._sight.failed, self._sight.cause = monotonic(), "postgres"
                 log.warning("evaluation stopped: no Postgres", error=type(error).__name__, leading=self._vitals.leading)
                 await self._step_down()
             except Exception:
                 telemetry.LOOP_ERRORS.labels("evaluate").inc()
+                self._sight.failed, self._sight.cause = monotonic(), "evaluation"
                 log.exception("evaluation failed")
                 await self._step_down()
             await _pause(stop, STANDBY_SECONDS)
@@ -115,14 +155,16 @@ class _Leader:
         evaluator = Evaluator(self._config, self._slos, connection, self._now(), watching_since=self._watching_since)
         async with asyncio.timeout(_LONGEST_LOAD_SECONDS):
             await evaluator.load(self._now())
+            await release_claims(connection, self._now())
         log.info("this alerter leads", alerts=sum(alert.active for alert in evaluator.alerts))
         self._set_leading(True)
         self._mailbox.ring()
         while not stop.is_set():
             start = monotonic()
             async with asyncio.timeout(_LONGEST_EVALUATION_SECONDS):
-                told = await evaluator.tick(self._now())
-            self._vitals.evaluated_at = self._now()
+                with tracer.start_as_current_span("evaluate"):
+                    told = await evaluator.tick(self._now())
+            self._vitals.evaluated_at, self._sight.answered = self._now(), monotonic()
             if told:
                 self._mailbox.ring()
             await _pause(stop, max(0.0, EVALUATE_SECONDS - (monotonic() - start)))

@@ -8,11 +8,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from math import inf
+from time import monotonic
 
 import structlog
 
-from alerts.notify.notification import Answer, Delivered, Refused, grouped
-from alerts.notify.webhook import WebhookNotifier
+from alerts.notify.notification import Answer, Delivered, Notification, Notifier, Refused, Retry
 from alerts.store import outbox
 from alerts.store.outbox import Claimed
 from collector import telemetry
@@ -32,7 +33,40 @@ def backoff_seconds(attempts: int) -> float:
     return min(_LONGEST_BACKOFF_SECONDS, 2.0 ** (min(attempts, 10) - 1))
 
 
-async def deliver(database: Database, notifier: WebhookNotifier, now: Callable[[], datetime]) -> int:
+def wait_seconds(answer: Retry, attempts: int) -> float:
+    """Time to the next attempt: as the sink asks, within reason."""
+    return max(backoff_seconds(attempts), min(answer.after_seconds or 0.0, _LONGEST_BACKOFF_SECONDS))
+
+
+def log_answer(sink: str, message: Sequence[Notification], answer: Answer, attempts: int) -> None:
+    """Count an answer, and say what it means."""
+    telemetry.NOTIFICATIONS.labels(sink, type(answer).__name__.lower()).inc(len(message))
+    if isinstance(answer, Delivered):
+        log.info("told a sink", sink=sink, alerts=len(message), status=message[0].status)
+    elif isinstance(answer, Refused):
+        log.error("a sink refuses a notification", sink=sink, alerts=len(message), error=answer.error)
+    else:
+        log.warning("a sink could not be told", sink=sink, alerts=len(message), error=answer.error, attempts=attempts)
+
+
+async def send_each(notifier: Notifier, notifications: Sequence[Notification]) -> list[tuple[list[Notification], Answer]]:
+    """Send notifications side by side, as the sink wants them together. Returns who got which answer.
+
+    Of a message that is refused each one is sent alone, so that one that a sink does not take costs no other.
+    """
+    messages = notifier.messages(notifications)
+    answers = await asyncio.gather(*(notifier.send(message) for message in messages))
+    answered = []
+    for message, answer in zip(messages, answers, strict=True):
+        if isinstance(answer, Refused) and len(message) > 1:
+            alone = await asyncio.gather(*(notifier.send([one]) for one in message))
+            answered += [([one], own) for one, own in zip(message, alone, strict=True)]
+        else:
+            answered.append((message, answer))
+    return answered
+
+
+async def deliver(database: Database, notifier: Notifier, now: Callable[[], datetime]) -> int:
     """Deliver what is due for one sink, once. Returns how many notifications were tried.
 
     :raises StoreUnavailable: when Postgres did not commit; what was sent and not marked is sent again
@@ -40,28 +74,60 @@ async def deliver(database: Database, notifier: WebhookNotifier, now: Callable[[
     lease = timedelta(seconds=notifier.timeout_seconds) + _LEASE_MARGIN
     claimed = await outbox.claim(database, notifier.name, now(), lease)
     by_notification = {id(one.notification): one for one in claimed}
-    groups = grouped([one.notification for one in claimed])
-    answers = await asyncio.gather(*(notifier.send(group) for group in groups))
-    for group, answer in zip(groups, answers, strict=True):
-        await _settle(database, notifier.name, [by_notification[id(one)] for one in group], answer, now())
+    for message, answer in await send_each(notifier, [one.notification for one in claimed]):
+        await _settle(database, notifier.name, [by_notification[id(one)] for one in message], answer, now())
     return len(claimed)
 
 
 async def _settle(database: Database, sink: str, group: Sequence[Claimed], answer: Answer, now: datetime) -> None:
     ids = [one.id for one in group]
-    result = type(answer).__name__.lower()
-    telemetry.NOTIFICATIONS.labels(sink, result).inc(len(group))
+    log_answer(sink, [one.notification for one in group], answer, group[0].attempts)
     if isinstance(answer, Delivered):
         await outbox.settle_delivered(database, ids, now)
-        log.info("told a sink", sink=sink, alerts=len(group), status=group[0].notification.status)
     elif isinstance(answer, Refused):
         await outbox.settle_failed(database, ids, answer.error, now)
-        log.error("a sink refuses a notification", sink=sink, alerts=len(group), error=answer.error)
     else:
         for one in group:
-            wait = max(backoff_seconds(one.attempts), min(answer.after_seconds or 0.0, _LONGEST_BACKOFF_SECONDS))
-            await outbox.settle_retry(database, one.id, answer.error, now + timedelta(seconds=wait))
-        log.warning("a sink could not be told", sink=sink, alerts=len(group), error=answer.error, attempts=group[0].attempts)
+            next_at = now + timedelta(seconds=wait_seconds(answer, one.attempts))
+            await outbox.settle_retry(database, one.id, answer.error, next_at)
+
+
+class Resend:
+    """What a sink that forgets must be told again. Reads it from the alerts each time, so a new leader goes on with it."""
+
+    def __init__(self, database: Database, notifier: Notifier, seconds: float) -> None:
+        self._database = database
+        self._notifier = notifier
+        self._seconds = seconds
+        self.forget()
+
+    def forget(self) -> None:
+        """Be due at once: another one may have led in between."""
+        self._due = -inf
+        self._attempts = 0
+        self._beside: set[str] = set()
+
+    async def send_when_due(
+        self, standing: Callable[[], Sequence[Notification]], now: Callable[[], datetime], monotonic_seconds: float
+    ) -> None:
+        """Send everything again, if it is time.
+
+        :raises StoreUnavailable: when the alerts cannot be read
+        """
+        beside = standing()
+        fingerprints = {one.fingerprint for one in beside}
+        # A watchdog that was not yet there, because evaluation had only just begun, does not wait for a minute.
+        if monotonic_seconds < self._due and fingerprints <= self._beside:
+            return
+        self._beside = fingerprints
+        current = await outbox.read_current(self._database, self._notifier.name, now())
+        answered = await send_each(self._notifier, [*current, *beside])
+        waits = [wait_seconds(answer, self._attempts + 1) for _, answer in answered if isinstance(answer, Retry)]
+        self._attempts = self._attempts + 1 if waits else 0
+        self._due = monotonic_seconds + min(self._seconds, max(waits, default=self._seconds))
+        for message, answer in answered:
+            if not isinstance(answer, Delivered):
+                log_answer(self._notifier.name, message, answer, self._attempts)
 
 
 class Mailbox:
@@ -84,14 +150,31 @@ class Mailbox:
 
 
 async def run_delivery(
-    database: Database, notifier: WebhookNotifier, mailbox: Mailbox, stop: asyncio.Event, now: Callable[[], datetime]
+    database: Database,
+    notifier: Notifier,
+    mailbox: Mailbox,
+    stop: asyncio.Event,
+    now: Callable[[], datetime],
+    *,
+    standing: Callable[[], Sequence[Notification]] = tuple,
 ) -> None:
-    """Deliver to one sink until stopped, while this process leads."""
+    """Deliver to one sink until stopped, while this process leads.
+
+    :param standing: what a sink that forgets is told beside the alerts, each time that it is told again
+    """
     wake = mailbox.subscribe()
+    resend = None if notifier.resend_seconds is None else Resend(database, notifier, notifier.resend_seconds)
     while not stop.is_set():
         try:
-            if mailbox.leading and await deliver(database, notifier, now):
-                continue
+            if mailbox.leading:
+                # One after the other: an alert that is read and sent again while its end is delivered would fire for ever.
+                delivered = await deliver(database, notifier, now)
+                if resend is not None:
+                    await resend.send_when_due(standing, now, monotonic())
+                if delivered:
+                    continue
+            elif resend is not None:
+                resend.forget()
         except StoreUnavailable as unavailable:
             log.warning("the outbox cannot be read", sink=notifier.name, error=str(unavailable))
         except Exception:

@@ -48,7 +48,7 @@ class Evaluator:
     ) -> None:
         self._config = config
         self._slos = slos
-        self._sinks = [webhook.name for webhook in config.sinks.webhooks]
+        self._sinks = config.sinks.names
         self.connection = connection
         self._watching_since = watching_since
         self.watch = Watch(slos, config, _second(now))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 GROUP_BY = ("alertname", "cluster", "environment", "model")
 """Labels that make alerts one message."""
@@ -22,6 +22,8 @@ class Notification:
     ends_at: datetime | None
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
+    raised_at: datetime | None = None
+    """When it rose from a ticket to a page: the label set with the lower severity was over then."""
 
     @property
     def group_labels(self) -> dict[str, str]:
@@ -47,6 +49,28 @@ class Refused(NamedTuple):
 
 
 Answer = Delivered | Retry | Refused
+
+
+class Notifier(Protocol):
+    """A way to tell people: one sink."""
+
+    @property
+    def name(self) -> str:
+        """Name of the sink, in the outbox and in logs."""
+
+    @property
+    def timeout_seconds(self) -> float:
+        """How long one ``send`` may take [s]."""
+
+    @property
+    def resend_seconds(self) -> float | None:
+        """How often a sink that forgets wants to hear of what still fires [s]; ``None`` for one that is told once."""
+
+    def messages(self, notifications: Sequence[Notification]) -> list[list[Notification]]:
+        """What is sent together."""
+
+    async def send(self, message: Sequence[Notification]) -> Answer:
+        """Send one message. Never raises for what a sink does."""
 
 
 def common(parts: Iterable[Mapping[str, str]]) -> dict[str, str]:

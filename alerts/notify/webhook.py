@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import aiohttp
 
-from alerts.notify.notification import Answer, Delivered, Notification, Refused, Retry, common
+from alerts.notify.notification import Answer, Notification, common, grouped
+from alerts.notify.post import post, rfc3339
 from collector.config import Webhook
 
 _NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time: how Alertmanager writes that an alert has not ended."""
-_ASKS_TO_WAIT = frozenset({408, 425, 429})
 
 
 class WebhookNotifier:
     """One sink. ``url`` is what the payload names as its source."""
+
+    resend_seconds = None
 
     def __init__(self, webhook: Webhook, session: aiohttp.ClientSession, *, url: str) -> None:
         self.name = webhook.name
@@ -25,33 +26,14 @@ class WebhookNotifier:
         self._session = session
         self._url = url
 
-    async def send(self, group: Sequence[Notification]) -> Answer:
+    def messages(self, notifications: Sequence[Notification]) -> list[list[Notification]]:
+        """One per group, as Alertmanager would send them."""
+        return grouped(notifications)
+
+    async def send(self, message: Sequence[Notification]) -> Answer:
         """POST alerts of one group. Never raises for what a sink does."""
-        try:
-            async with self._session.post(
-                self._webhook.url,
-                json=payload(group, self._webhook.name, self._url),
-                timeout=aiohttp.ClientTimeout(total=self._webhook.timeout_seconds),
-                # A redirect would carry a page to a place that nobody configured.
-                allow_redirects=False,
-            ) as response:
-                return _judge(response)
-        except TimeoutError:
-            return Retry(f"no answer within {self._webhook.timeout_seconds:g} s")
-        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError) as error:
-            return Refused(f"{type(error).__name__}: {self._webhook.url}")
-        except (aiohttp.ClientError, OSError) as error:
-            return Retry(f"{type(error).__name__}: {error}")
-
-
-def _judge(response: aiohttp.ClientResponse) -> Answer:
-    status = response.status
-    if 200 <= status < 300:
-        return Delivered()
-    if status >= 500 or status in _ASKS_TO_WAIT:
-        after = response.headers.get("Retry-After", "")
-        return Retry(f"HTTP {status}", float(after) if after.isdigit() else None)
-    return Refused(f"HTTP {status}")
+        body = payload(message, self.name, self._url)
+        return await post(self._session, self._webhook.url, body, self.timeout_seconds)
 
 
 def payload(group: Sequence[Notification], receiver: str, url: str) -> dict[str, object]:
@@ -81,11 +63,6 @@ def _alert(alert: Notification, url: str) -> dict[str, object]:
         "generatorURL": alert.annotations.get("board_url", url),
         "fingerprint": alert.fingerprint,
     }
-
-
-def rfc3339(time: datetime) -> str:
-    """A time in UTC with microseconds and a Z."""
-    return time.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _quoted(value: str) -> str:

@@ -45,7 +45,13 @@ async def write_steps(connection: Connection, steps: Iterable[Step], sinks: Sequ
             )
         for notice in step.notices:
             ends_at = notice.ends_at.isoformat() if notice.ends_at else None
-            payload = {"labels": step.alert.sent_labels, "annotations": dict(step.alert.annotations), "ends_at": ends_at}
+            raised_at = step.alert.raised_at.isoformat() if step.alert.raised_at else None
+            payload = {
+                "labels": step.alert.sent_labels,
+                "annotations": dict(step.alert.annotations),
+                "ends_at": ends_at,
+                "raised_at": raised_at,
+            }
             for sink in sinks:
                 await connection.execute(
                     # one notification to one sink; told once, however often the evaluation says it

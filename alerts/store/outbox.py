@@ -8,8 +8,11 @@ from typing import NamedTuple
 from psycopg.rows import class_row
 
 from alerts.notify.notification import Notification
+from alerts.store.leader import Connection
 from collector.store.connection import Database
 
+RESOLVED_RESENT = timedelta(minutes=5)
+"""How long a sink that forgets is told of an end: one that was cut off when it came would let the alert fire on."""
 _CLAIM = 32
 """Notifications claimed at once; their groups are sent side by side, so that all fit into one lease."""
 
@@ -30,6 +33,7 @@ class _OutboxRow(NamedTuple):
     starts_at: datetime
     payload: dict[str, dict[str, str]]
     ends_at: datetime | None
+    raised_at: datetime | None
 
 
 async def claim(database: Database, sink: str, now: datetime, lease: timedelta) -> list[Claimed]:
@@ -54,11 +58,22 @@ async def claim(database: Database, sink: str, now: datetime, lease: timedelta) 
                            AND earlier.delivered_at IS NULL AND earlier.failed_at IS NULL)
                    ORDER BY id LIMIT %(limit)s FOR UPDATE OF due SKIP LOCKED)
                RETURNING id, attempts, fingerprint, status, starts_at, payload,
-                         (payload ->> 'ends_at')::timestamptz AS ends_at""",
+                         (payload ->> 'ends_at')::timestamptz AS ends_at,
+                         (payload ->> 'raised_at')::timestamptz AS raised_at""",
             {"sink": sink, "now": now, "until": now + lease, "limit": _CLAIM},
         )
         rows = sorted(await cursor.fetchall())
     return [_claimed(row) for row in rows]
+
+
+async def release_claims(connection: Connection, now: datetime) -> None:
+    """Make everything due that is open: who claimed it led before, and may be dead. If it is not, a sink is told twice."""
+    # take over what a former leader has claimed
+    await connection.execute(
+        "UPDATE outbox SET next_attempt_at = %(now)s "
+        "WHERE delivered_at IS NULL AND failed_at IS NULL AND next_attempt_at > %(now)s",
+        {"now": now},
+    )
 
 
 def _claimed(row: _OutboxRow) -> Claimed:
@@ -69,8 +84,35 @@ def _claimed(row: _OutboxRow) -> Claimed:
         ends_at=row.ends_at,
         labels=row.payload["labels"],
         annotations=row.payload["annotations"],
+        raised_at=row.raised_at,
     )
     return Claimed(row.id, row.attempts, notification)
+
+
+async def read_current(database: Database, sink: str, now: datetime) -> list[Notification]:
+    """What fires, and what ended within ``RESOLVED_RESENT``, as it is now. What the sink has still to be told for the first
+    time is left to the outbox: sent from here it would overtake what was before it.
+
+    :raises StoreUnavailable: when Postgres cannot be read
+    """
+    async with database.transaction() as connection:
+        cursor = connection.cursor(row_factory=class_row(Notification))
+        await cursor.execute(
+            # alerts as they are now, without those that wait in the outbox
+            """SELECT fingerprint, CASE state WHEN 'resolved' THEN 'resolved' ELSE 'firing' END AS status, starts_at,
+                      CASE state WHEN 'resolved' THEN ends_at END AS ends_at, labels, annotations,
+                      CASE WHEN (detector ->> 'raised_at')::timestamptz > %(since)s
+                           THEN (detector ->> 'raised_at')::timestamptz END AS raised_at
+               FROM alerts
+               WHERE (state IN ('firing', 'resolving') OR (state = 'resolved' AND ends_at > %(since)s))
+                 AND NOT EXISTS (
+                     SELECT FROM outbox
+                     WHERE sink = %(sink)s AND outbox.fingerprint = alerts.fingerprint
+                       AND delivered_at IS NULL AND failed_at IS NULL)
+               ORDER BY fingerprint""",
+            {"sink": sink, "since": now - RESOLVED_RESENT},
+        )
+        return await cursor.fetchall()
 
 
 async def settle_delivered(database: Database, ids: list[int], now: datetime) -> None:

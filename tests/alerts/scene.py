@@ -10,9 +10,9 @@ from typing import Any
 import aiohttp
 import psycopg
 
+from alerts.daemon import notifiers_of
 from alerts.deliver import deliver
 from alerts.evaluate import Evaluator
-from alerts.notify.webhook import WebhookNotifier
 from alerts.slo import Slo, load_slos
 from alerts.store.leader import Leadership
 from collector import schema
@@ -132,8 +132,7 @@ class Scene:
         if self._session is None:
             self._session = aiohttp.ClientSession()
         tried = 0
-        for webhook in self.config.sinks.webhooks:
-            notifier = WebhookNotifier(webhook, self._session, url="http://llm-slo")
+        for notifier in notifiers_of(self.config, self._session, lambda: self.now):
             tried += await deliver(self.database, notifier, lambda: self.now)
         return tried
 

@@ -171,3 +171,19 @@ def test_a_rise_to_a_page_is_told_once_and_is_never_taken_back() -> None:
 )
 def test_the_fingerprint_is_that_of_prometheus(labels: dict[str, str], expected: int) -> None:
     assert f"{expected:016x}" == fingerprint(labels)
+
+
+def test_the_time_of_a_rise_is_kept_until_the_next_start() -> None:
+    raised = START + timedelta(seconds=30)
+    alert = advance(Alert(labels=LABELS, since=START), seen(Condition.BREACH), START).alert
+    assert alert.raised_at is None
+    alert = advance(alert, seen(Condition.BREACH, Severity.PAGE), raised).alert
+    assert raised == alert.raised_at
+    for second in (40, 60):
+        alert = advance(alert, seen(Condition.CLEAR), START + timedelta(seconds=second)).alert
+    assert (State.RESOLVED, raised) == (alert.state, alert.raised_at)
+
+    again = advance(alert, seen(Condition.BREACH), START + timedelta(seconds=61)).alert
+    assert raised == again.raised_at
+    later = advance(alert, seen(Condition.BREACH), START + timedelta(seconds=61) + REFIRE).alert
+    assert later.raised_at is None

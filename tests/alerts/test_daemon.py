@@ -3,20 +3,22 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from prometheus_client import REGISTRY
 
-from alerts import daemon, deliver
+from alerts import blind, daemon, deliver
 from alerts.daemon import Vitals, run
 from alerts.evaluate import Evaluator
-from collector.config import Config
+from collector.config import Alertmanager, Alerts, Config, Sinks
 from collector.errors import ConfigError
 from collector.request import Outcome
 from collector.store.connection import Database
+from tests.alerts.gate import gate
+from tests.alerts.member import member
 from tests.alerts.receiver import receiving
 from tests.alerts.scene import config_of, scene, terminate
 
@@ -42,11 +44,11 @@ def evaluated_after(time: datetime, *alerters: Vitals) -> Callable[[], bool]:
 
 
 @asynccontextmanager
-async def alerter(config: Config, conninfo: str) -> AsyncIterator[Vitals]:
+async def alerter(config: Config, conninfo: str, *, now: Callable[[], datetime] = daemon.utc_now) -> AsyncIterator[Vitals]:
     """An alerter that runs until the block ends."""
     vitals, stop = Vitals(), asyncio.Event()
     async with Database(conninfo, application="test") as database:
-        task = asyncio.ensure_future(run(config, database, stop, vitals=vitals))
+        task = asyncio.ensure_future(run(config, database, stop, vitals=vitals, now=now))
         try:
             yield vitals
         finally:
@@ -142,6 +144,86 @@ async def test_an_alerter_waits_for_a_database_that_is_not_there() -> None:
     await task
 
     assert Vitals(leading=False, evaluated_at=None, postgres_ok=False) == vitals
+
+
+@pytest.fixture
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(blind, "BLIND_SECONDS", 0.5)
+    monkeypatch.setattr(blind, "HOLD_SECONDS", 0.3)
+    monkeypatch.setattr(blind, "LOOK_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_without_postgres_the_sinks_are_told_that_monitoring_is_blind_and_when_it_sees_again(database: str) -> None:
+    async with receiving() as receiver, gate(database) as way, alerter(config_of(receiver.url), way.conninfo) as vitals:
+        await until(lambda: vitals.leading)
+        await way.shut()
+        await until(lambda: receiver.told == [("MonitoringBlind", "firing")])
+        assert not vitals.leading
+        await way.open()
+        await until(lambda: len(receiver.told) == 2)
+
+        assert ("MonitoringBlind", "resolved") == receiver.told[1]
+        assert vitals.leading
+        firing, resolved = receiver.alerts
+        assert ("page", "postgres") == (firing["labels"]["severity"], firing["labels"]["cause"])
+        assert [firing[name] for name in ("fingerprint", "startsAt")] == [
+            resolved[name] for name in ("fingerprint", "startsAt")
+        ]
+
+
+@pytest.mark.usefixtures("_soon")
+async def test_an_evaluation_that_breaks_every_time_is_blindness_too(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(self: Evaluator, now: datetime) -> bool:
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(Evaluator, "tick", fail)
+    async with receiving() as receiver, alerter(config_of(receiver.url), database):
+        await until(lambda: bool(receiver.alerts))
+
+        assert "evaluation" == receiver.alerts[0]["labels"]["cause"]
+
+
+async def test_a_collector_gets_time_to_say_that_it_lives_when_postgres_is_back(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(daemon, "_AWAY_SECONDS", 0.1)
+    ahead = timedelta()
+
+    def now() -> datetime:
+        return datetime.now(UTC) + ahead
+
+    async with scene(database, Config()) as on, gate(database) as way:
+        await on.collector_lives()
+        async with alerter(Config(), way.conninfo, now=now) as vitals:
+            await until(lambda: vitals.leading)
+            await way.shut()
+            await until(lambda: not vitals.postgres_ok)
+            await asyncio.sleep(0.2)
+            ahead = timedelta(minutes=5)
+            await way.open()
+            # Two evaluations each: the first may have begun before the clock was moved.
+            await until(evaluated_after(now(), vitals))
+            await until(evaluated_after(now(), vitals))
+            assert [] == await on.flips()
+
+            ahead = timedelta(minutes=6)
+            await until(evaluated_after(now(), vitals))
+            await until(evaluated_after(now(), vitals))
+            assert [("MonitoringBlind", "inactive", "firing")] == await on.flips()
+
+
+@pytest.mark.parametrize(("wanted", "names"), [(True, ["Watchdog"]), (False, [])])
+async def test_an_alertmanager_hears_the_watchdog_unless_it_is_not_wanted(
+    database: str, wanted: bool, names: list[str]
+) -> None:
+    async with member() as am:
+        sinks = Sinks(alertmanagers=(Alertmanager(name="am-0", url=am.url),))
+        async with alerter(Config(sinks=sinks, alerts=Alerts(watchdog=wanted)), database) as vitals:
+            await until(lambda: vitals.evaluated_at is not None)
+            await until(lambda: bool(am.posts) or not wanted)
+
+    assert names == [alert["labels"]["alertname"] for alert in am.alerts]
 
 
 async def test_a_wrong_slo_file_stops_the_start(tmp_path: Path) -> None:

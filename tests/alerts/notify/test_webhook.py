@@ -8,7 +8,8 @@ import aiohttp
 import pytest
 
 from alerts.notify.notification import Answer, Delivered, Notification, Refused, Retry, grouped
-from alerts.notify.webhook import WebhookNotifier, payload, rfc3339
+from alerts.notify.post import rfc3339
+from alerts.notify.webhook import WebhookNotifier, payload
 from collector.config import Webhook
 from tests.alerts.receiver import Receiver, receiving
 
