@@ -122,6 +122,11 @@ async def test_every_acknowledged_span_is_there_once_after_kill_9_of_the_collect
                     await send_until_acknowledged(session, url, data)
 
             await asyncio.gather(*(send(bodies[offset::8]) for offset in range(8)))
+
+            async def replayed() -> bool:
+                return (await ledger(session, listen))["pending"] == 0
+
+            assert await until(replayed)
             async with await connect(configuration) as connection:
                 spans = len(bodies) * BODY_SPANS
                 assert [(spans, spans)] == await rows(connection, "requests", "count(*), count(DISTINCT span_id)")
