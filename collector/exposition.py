@@ -28,11 +28,12 @@ QUOTED = 80
 
 
 def parse(text: str) -> list[Sample]:
-    """Every sample of a page, in its order. Comments, HELP and TYPE are skipped.
+    """Every series of a page, in its order. Comments, HELP and TYPE are skipped; of a series given twice the last value holds.
 
     :raises MalformedExposition: for a page that is no exposition, quoting the first 80 characters of what is not
     """
-    return list(_samples(text))
+    # Counters are added over labels later on: a series that is there twice would count twice.
+    return list({(sample.name, tuple(sorted(sample.labels.items()))): sample for sample in _samples(text)}.values())
 
 
 def _samples(text: str) -> Iterator[Sample]:

@@ -124,9 +124,8 @@ def _scrape_events(
     events = []
     if old.scrape_failed_at is not None:
         events.append(_event(new, EventKind.SCRAPE_RECOVERED, now, {}))
-    if started_at is not None and old.process_started_at is not None:
-        if started_at - old.process_started_at > START_JITTER:
-            events.append(_event(new, EventKind.RESTART, now, {"started_at": started_at.isoformat()}))
+    if started_at is not None and old.process_started_at is not None and started_at - old.process_started_at > START_JITTER:
+        events.append(_event(new, EventKind.RESTART, now, {"started_at": started_at.isoformat()}))
     elif fallen is not None:
         events.append(_event(new, EventKind.COUNTER_RESET, now, {"counter": fallen}))
     if new.zombie and not old.zombie:

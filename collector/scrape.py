@@ -16,7 +16,7 @@ from collector import telemetry
 from collector.config import Config, Target
 from collector.engines import vllm
 from collector.errors import MalformedExposition, StoreUnavailable
-from collector.event import RESTARTS
+from collector.event import RESTARTS, Event
 from collector.exposition import parse
 from collector.metrics import Kind
 from collector.replica import ReplicaState, Seen, see_failed_scrape, see_health, see_scrape
@@ -26,6 +26,8 @@ from collector.trace import tracer
 
 HEALTH_TIMEOUT_SECONDS = 3.0
 SCRAPE_TIMEOUT_SECONDS = 10.0
+MOST_EVENTS_KEPT = 1000
+"""Events of one target that wait in memory while Postgres is away; the oldest go first."""
 RECHECK_SECONDS = 1.0
 """Time between two checks of a target that is not ready: whether it stays so is what a page waits for."""
 LARGEST_PAGE_BYTES = 8 * 2**20
@@ -86,6 +88,7 @@ class Watcher:
         self._url = target.url.rstrip("/")
         self._full_minute: datetime | None = None
         self._storing = True
+        self._waiting: tuple[Event, ...] = ()
         self._writing = asyncio.Lock()
         self.state = ReplicaState(
             replica=target.replica_name,
@@ -144,8 +147,14 @@ class Watcher:
         try:
             # One at a time and always the newest state: an older one that commits later would undo what the other loop saw.
             async with self._writing:
-                await self._fleet.write(self.state, seen.events, snapshots)
+                # An event is seen once, so it waits in memory for the first write that commits.
+                self._waiting = (*self._waiting, *seen.events)[-MOST_EVENTS_KEPT:]
+                await self._fleet.write(self.state, self._waiting, snapshots)
+                self._waiting = ()
         except StoreUnavailable as unavailable:
+            # The minute still lacks its counters: the next scrape brings them.
+            if any(snapshot.histograms for snapshot in snapshots):
+                self._full_minute = None
             if self._storing:
                 log.warning("what a target says is not kept", replica=self.state.replica, reason=str(unavailable))
             self._storing = False

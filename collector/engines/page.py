@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from collector import telemetry
@@ -54,13 +54,14 @@ class Page:
     def _histogram(self, sources: Iterable[Source]) -> Histogram | None:
         for source in sources:
             for name in (source.name, f"{source.name}_total"):
-                buckets: dict[float, float] = defaultdict(float)
+                series: dict[frozenset[tuple[str, str]], dict[float, float]] = defaultdict(dict)
                 for sample in self._by_name.get(f"{name}_bucket", ()):
                     if _selected(sample, source):
-                        buckets[_edge(sample)] += sample.value
-                if buckets:
-                    total = sum(sample.value for sample in self._by_name.get(f"{name}_sum", ()))
-                    return _sound(buckets, total)
+                        rest = frozenset(label for label in sample.labels.items() if label[0] != "le")
+                        series[rest][_edge(sample)] = sample.value
+                if series:
+                    total = sum(sample.value for sample in self._by_name.get(f"{name}_sum", ()) if _selected(sample, source))
+                    return _sound(_added(series.values()), total)
         return None
 
 
@@ -78,6 +79,14 @@ def _edge(sample: Sample) -> float:
         return float(sample.labels["le"])
     except (KeyError, ValueError):
         return math.nan
+
+
+def _added(series: Collection[Mapping[float, float]]) -> dict[float, float]:
+    """Counts by edge over all series; nothing where their edges differ, since such counts do not add up."""
+    edges = set(next(iter(series)))
+    if any(set(counts) != edges for counts in series):
+        return {}
+    return {edge: sum(counts[edge] for counts in series) for edge in edges}
 
 
 def _sound(buckets: Mapping[float, float], total: float) -> Histogram | None:

@@ -87,6 +87,12 @@ def test_fallen_counter_tells_of_a_restart_where_the_start_is_unknown() -> None:
     assert {"counter": "generation_tokens"} == seen.events[0].detail
 
 
+def test_fallen_counter_of_a_process_that_lives_on_is_a_reset() -> None:
+    state = see_scrape(ready(), page(1, tokens=100), at(1)).state
+    seen = see_scrape(state, page(2, tokens=3), at(2))
+    assert [EventKind.COUNTER_RESET] == kinds(seen)
+
+
 def test_engine_whose_health_fails_while_its_page_looks_idle_is_a_zombie() -> None:
     state = see_health(see_scrape(ready(), page(1), at(1)).state, Health.FAILING, 503, at(5)).state
     seen = see_scrape(state, page(6), at(6))

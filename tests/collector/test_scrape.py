@@ -222,6 +222,29 @@ async def test_what_cannot_be_kept_is_dropped_and_the_next_look_goes_on(engine: 
     assert [Health.FAILING] == [state.health for state in kept.states]
 
 
+async def test_event_that_could_not_be_kept_is_kept_by_the_next_write(engine: Engine) -> None:
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.check_health()
+        kept.away, engine.health = True, 503
+        await watcher.check_health()
+        await watcher.check_health()
+        kept.away = False
+        await watcher.check_health()
+        await watcher.check_health()
+    assert [EventKind.ENGINE_DOWN] == [event.kind for event in kept.events]
+
+
+async def test_minute_whose_full_scrape_could_not_be_kept_gets_another(engine: Engine) -> None:
+    async with engine.serve() as url, watching(url) as (watcher, kept, clock):
+        kept.away = True
+        await watcher.scrape()
+        kept.away = False
+        for _ in range(2):
+            clock.move(15)
+            await watcher.scrape()
+    assert [True, False] == [bool(snapshot.histograms) for snapshot in kept.snapshots]
+
+
 async def test_watch_goes_on_until_it_is_cancelled(engine: Engine) -> None:
     kept, pauses = Kept(), asyncio.Queue[float]()
 

@@ -192,6 +192,21 @@ def test_histogram_that_makes_no_sense_is_left_out(counts: tuple[float, float, f
     assert before + 1 == REGISTRY.get_sample_value("llm_slo_histograms_malformed_total")
 
 
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [("0.1", (2, 4)), ("0.5", None)],
+    ids=["the same edges", "other edges"],
+)
+def test_histogram_of_several_workers_is_added_only_by_the_same_edges(other: str, expected: tuple[int, int] | None) -> None:
+    name = "vllm:time_to_first_token_seconds_bucket"
+    workers = (("a", "0.1"), ("b", other))
+    lines = [
+        f'{name}{{worker="{worker}",le="{le}"}} {count}' for worker, edge in workers for le, count in ((edge, 1), ("+Inf", 2))
+    ]
+    histogram = only("\n".join(lines)).histograms.get(metrics.TTFT)
+    assert expected == (histogram and histogram.counts)
+
+
 @pytest.mark.parametrize("edges", [("0.1", "1"), ("0.1", "high"), ("NaN", "+Inf")], ids=["no last edge", "a word", "NaN"])
 def test_histogram_whose_edges_make_no_sense_is_left_out(edges: tuple[str, str]) -> None:
     name = "vllm:time_to_first_token_seconds"
