@@ -25,6 +25,7 @@ from collector.config import Config, load_config
 from collector.daemon import Collector
 from collector.errors import AddressUnavailable, ConfigError, ForeignDataDirectory, ServerFailed, UnsuitableDatabase
 from collector.store.connection import Database
+from collector.token_command import token
 from collector.trace import exporting
 from dashboards import board
 from demo.command import demo
@@ -158,6 +159,7 @@ def _line(checked: scrape.Checked) -> str:
 
 
 main.add_command(demo)
+main.add_command(token)
 
 
 def _load(path: Path | None) -> Config:

@@ -71,6 +71,16 @@ class Limits(_Section):
     clock_skew_seconds: int = Field(3600, ge=0, description="How far in the future a span may end [s]")
 
 
+class Ingest(_Section):
+    """Who may send."""
+
+    require_tokens: bool | None = Field(
+        None,
+        description="Whether senders need a token (`llm-slo token create`). Unless set: beyond loopback, they do; on loopback "
+        "they do as soon as there is a token; with allow_anonymous they do not",
+    )
+
+
 class Spool(_Section):
     """What may wait on disk while Postgres is away, of one collector. Nothing that was acknowledged is ever dropped for it."""
 
@@ -193,7 +203,8 @@ class Config(_Section):
     environment: str = Field("production", description="Environment of everything that does not say otherwise")
     primary_observer: Literal["gateway", "client"] = Field("gateway", description="Whose rows SLOs, reports and bills use")
     listen: Listen = Field(default_factory=Listen, description="Where the daemon listens")
-    allow_anonymous: bool = Field(False, description="Whether to listen beyond loopback without ingest tokens")
+    allow_anonymous: bool = Field(False, description="Whether to listen beyond loopback and ask nobody for a token")
+    ingest: Ingest = Field(default_factory=Ingest, description="Who may send")
     limits: Limits = Field(default_factory=Limits, description="What one sender may cost")
     spool: Spool = Field(default_factory=Spool, description="What may wait on disk while Postgres is away")
     targets: tuple[Target, ...] = Field((), description="Engines to scrape")
@@ -211,6 +222,15 @@ class Config(_Section):
     def primary_observed_by(self) -> ObservedBy:
         """``primary_observer`` as it is stored."""
         return ObservedBy[self.primary_observer.upper()]
+
+    @property
+    def tokens_required(self) -> bool | None:
+        """Whether nobody may send without a token; ``None`` for: as soon as there is one."""
+        if self.ingest.require_tokens is not None:
+            return self.ingest.require_tokens
+        if self.allow_anonymous:
+            return False
+        return None if is_loopback(self.listen.otlp_grpc) and is_loopback(self.listen.otlp_http) else True
 
     def min_ready(self, model: str) -> int:
         """Ready replicas below which a symptom of this model pages."""
@@ -325,11 +345,19 @@ def _section_of(annotation: object) -> type[BaseModel] | None:
 
 
 def _refuse_open_listeners(config: Config, source: str) -> None:
+    """Whatever other machines can reach asks for a token, or the configuration says in so many words that it need not."""
     if config.allow_anonymous:
         return
     for name, address in config.listen.model_dump(exclude_none=True).items():
-        if not is_loopback(address):
+        if is_loopback(address):
+            continue
+        where = f"{source}: listen.{name}={address!r} can be reached from other machines and"
+        if name not in ("otlp_grpc", "otlp_http"):
             raise ConfigError(
-                f"{source}: listen.{name}={address!r} can be reached from other machines and there are no ingest tokens: "
-                "listen on loopback, or set allow_anonymous: true"
+                f"{where} asks nobody for a token: listen on loopback, or set allow_anonymous: true, "
+                "with ingest.require_tokens: true if senders shall still need one"
+            )
+        if not config.tokens_required:
+            raise ConfigError(
+                f"{where} ingest.require_tokens is false: leave it out, listen on loopback, or set allow_anonymous: true"
             )

@@ -37,9 +37,13 @@ from collector.store.connection import RETRY_AFTER_SECONDS, Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
 from collector.store.request import RequestStore
+from collector.store.token import TokenStore
+from collector.token import Gate
 from collector.trace import tracer
 
 HEARTBEAT_SECONDS = 5.0
+TOKENS_SECONDS = 5.0
+"""How soon a token that was made or revoked is known here. While Postgres is away, those count that were read last."""
 MAINTENANCE_SECONDS = 600.0
 ROLL_SECONDS = 2.0
 ROLL_SHARE = 10
@@ -77,6 +81,8 @@ class Collector:
         self._replayed = Replayed(RequestStore(self.database, dictionary), objectives)
         self._ingest = Ingest(self._batcher, self._spool, policy=self._policy, objectives=objectives, now=utc_now)
         self._log_ingest = LogIngest(self._fleet)
+        self._tokens = TokenStore(self.database)
+        self._gate = Gate(required=config.tokens_required, now=utc_now)
         self._started_at = utc_now()
         self.ready = asyncio.Event()
 
@@ -88,8 +94,8 @@ class Collector:
             await stack.enter_async_context(self._spool)
             tasks = await stack.enter_async_context(_Tasks())
             tasks.start(self._batcher.run())
-            await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit))
-            await stack.enter_async_context(serve_grpc(listen.otlp_grpc, signals, limit))
+            await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit, self._gate))
+            await stack.enter_async_context(serve_grpc(listen.otlp_grpc, signals, limit, self._gate))
             log.info("listening", otlp_grpc=listen.otlp_grpc, otlp_http=listen.otlp_http)
             await stack.enter_async_context(self.database)
             if not await _until(stop, self._prepare):
@@ -102,6 +108,7 @@ class Collector:
             tasks.start(self._spool.replay(self._replayed))
             tasks.start(_every(MAINTENANCE_SECONDS, "maintenance", self._maintain))
             tasks.start(_every(HEARTBEAT_SECONDS, "heartbeat", self._beat))
+            tasks.start(_every(TOKENS_SECONDS, "tokens", self._read_tokens))
             await stop.wait()
             self.ready.clear()
             log.info("stopping")
@@ -128,12 +135,16 @@ class Collector:
         except OperationalError as error:
             raise StoreUnavailable(str(error).splitlines()[0], RETRY_AFTER_SECONDS) from error
         await self._maintain()
+        await self._read_tokens()
         await self._requests.register(self._objectives, utc_now())
 
     async def _maintain(self) -> None:
         async with self.database.connection() as connection:
             await partition.ensure(connection, utc_now())
             await partition.drop_expired(connection, utc_now(), self._config.retention)
+
+    async def _read_tokens(self) -> None:
+        self._gate.learn(await self._tokens.read())
 
     async def _beat(self) -> None:
         await self._fleet.write_heartbeat(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from psycopg import Error
@@ -19,6 +20,7 @@ from collector.otlp.allow import AllowList, Decoded, Receipt
 from collector.request import Reject
 from collector.spool import Batch, Spool
 from collector.store.request import Judged, RequestStore
+from collector.token import Principal
 
 
 def allow_list(policy: Policy) -> AllowList:
@@ -52,14 +54,15 @@ class Ingest:
         self._objectives = tuple(objectives)
         self._now = now
 
-    async def __call__(self, decoded: Decoded) -> Receipt:
+    async def __call__(self, decoded: Decoded, principal: Principal) -> Receipt:
         """Return once everything that can become a row is committed, or on disk where Postgres is away.
 
         :raises Overloaded: when nothing was taken, and the sender must keep the data
         """
         assembled = assemble(decoded.spans)
         now = self._now()
-        results = [normalise(group, self._policy, now) for group in assembled.groups]
+        policy = self._policy if principal.tenant is None else replace(self._policy, tenant=principal.tenant)
+        results = [normalise(group, policy, now) for group in assembled.groups]
         rejects = [result for result in results if isinstance(result, Reject)]
         requests = [Judged(result, judge(result, self._objectives)) for result in results if not isinstance(result, Reject)]
         try:

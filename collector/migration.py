@@ -12,7 +12,9 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, text
+from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.pool import StaticPool
 
 from collector.errors import UnsuitableDatabase
@@ -28,11 +30,13 @@ log = structlog.get_logger()
 
 
 def upgrade(conninfo: str) -> None:
-    """Bring a database to the head revision. Any number of processes may call it at once: one works, the others wait.
+    """Bring a database to the head revision, its roles and their rights too.
 
-    Blocks; takes a direct connection, since a pooler that hands out transactions breaks the lock.
+    Any number of processes may call it at once: one works, the others wait. Blocks; takes a direct connection, since a
+    pooler that hands out transactions breaks the lock.
 
-    :raises UnsuitableDatabase: the server is older than PostgreSQL 14, or the database is newer than this code
+    :raises UnsuitableDatabase: the server is older than PostgreSQL 14, the database is newer than this code, or this login may
+        not migrate it
     :raises psycopg.OperationalError: the database cannot be reached
     """
     with _connected(conninfo) as connection:
@@ -40,9 +44,20 @@ def upgrade(conninfo: str) -> None:
         connection.execute(text("SELECT pg_advisory_lock(:lock)"), {"lock": _LOCK})
         connection.commit()
         before, head = _revisions(connection)
+        config = configuration(connection)
+        # Also where no migration is due: a role may be there since that was not.
+        config.attributes["protect"] = True
+        try:
+            command.upgrade(config, "head")
+        except ProgrammingError as error:
+            if not isinstance(error.orig, InsufficientPrivilege):
+                raise
+            raise UnsuitableDatabase(
+                f"the database is at revision {before}, this llm-slo needs {head}, and this login may not migrate it: "
+                "start llm-slo once as the owner of the tables"
+            ) from error
+        connection.commit()
         if before != head:
-            command.upgrade(configuration(connection), "head")
-            connection.commit()
             log.info("database migrated", before=before, now=head)
 
 

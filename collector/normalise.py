@@ -50,6 +50,8 @@ class Policy:
     cluster: str
     environment: str
     attributes: AttributeNames
+    tenant: str | None = None
+    """Tenant of the token that the spans came with; it outranks what they say."""
 
 
 def normalise(group: Group, policy: Policy, now: datetime) -> Request | Reject:
@@ -79,7 +81,7 @@ def _normalise(group: Group, policy: Policy, now: datetime) -> Request:
         started_at=started_at,
         ended_at=ended_at,
         observed_by=observed_by,
-        tenant=_named(span, policy.attributes.tenant) or UNKNOWN_TENANT,
+        tenant=policy.tenant or _named(span, policy.attributes.tenant) or UNKNOWN_TENANT,
         api_key_hash=read.text("api_key_hash"),
         api_key_alias=read.text("api_key_alias"),
         operation=_OPERATIONS.get(read.text("operation") or "", dialect.operation),

@@ -9,11 +9,22 @@ from alembic.autogenerate.api import AutogenContext
 from alembic.migration import MigrationContext
 from alembic.operations.ops import CreateTableOp, ExecuteSQLOp, MigrateOperation, MigrationScript
 
-from collector.schema import ALL, DICTIONARIES, UNKNOWN, api_keys, layouts, objectives, producers, requests, streams
+from collector.schema import (
+    ALL,
+    DICTIONARIES,
+    UNKNOWN,
+    api_keys,
+    layouts,
+    objectives,
+    producers,
+    requests,
+    streams,
+    tenant_readers,
+)
 
 _RESERVED = f"({ALL}, '*'), ({UNKNOWN}, 'unknown')"
 _DICTIONARIES = {table.name for table in DICTIONARIES}
-_DIMENSIONS = _DICTIONARIES | {table.name for table in (producers, api_keys, layouts, objectives, streams)}
+_DIMENSIONS = _DICTIONARIES | {table.name for table in (producers, api_keys, layouts, objectives, streams, tenant_readers)}
 
 
 class PlaceOp(MigrateOperation):

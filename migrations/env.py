@@ -1,7 +1,7 @@
 """Alembic's environment: runs the migrations on the connection that the caller hands over.
 
 ``collector.migration`` passes a connection in ``config.attributes``; the ``alembic`` command line connects to
-``LLM_SLO_DATABASE_URL``.
+``LLM_SLO_DATABASE_URL``. The first also asks for roles and rights, with the attribute ``protect``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from alembic import context
 from sqlalchemy import Connection, create_engine
 
 from collector.schema import PARTITIONED, metadata
+from migrations.access import protect
 from migrations.autogenerate import complete
 
 
@@ -38,6 +39,8 @@ def _run(connection: Connection) -> None:
     )
     with context.begin_transaction():
         context.run_migrations()
+    if context.config.attributes.get("protect"):
+        protect(connection)
 
 
 handed_over = context.config.attributes.get("connection")

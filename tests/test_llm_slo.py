@@ -61,12 +61,19 @@ def test_fleet_commands_refuse_to_start_without_a_database(verb: str) -> None:
     assert "database_url" in result.output
 
 
-def test_listener_beyond_loopback_without_tokens_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("listen:\n  otlp_http: 0.0.0.0:4318\ningest:\n  require_tokens: false\n", "listen.otlp_http='0.0.0.0:4318'"),
+        ("listen:\n  web: 0.0.0.0:9464\n", "listen.web='0.0.0.0:9464'"),
+    ],
+)
+def test_listener_beyond_loopback_that_asks_for_no_token_is_refused(tmp_path: Path, text: str, said: str) -> None:
     path = tmp_path / "llm-slo.yaml"
-    path.write_text("listen:\n  otlp_http: 0.0.0.0:4318\n")
+    path.write_text(text)
     result = run("up", "--config", str(path))
     assert 2 == result.exit_code
-    assert "listen.otlp_http='0.0.0.0:4318' can be reached from other machines" in result.output
+    assert f"{said} can be reached from other machines and" in result.output
 
 
 def test_boards_are_written_where_they_are_asked_for(tmp_path: Path) -> None:

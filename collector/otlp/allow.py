@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from collector.request import Reject
 from collector.span import Span
+from collector.token import Principal
 
 _CLASS = re.compile(r"[A-Za-z_][A-Za-z0-9_.:]{0,119}|\d{3}")
 """What the name of an error class looks like, and an HTTP status in its place."""
@@ -45,5 +46,5 @@ class Receipt(NamedTuple):
     rejected: tuple[Reject, ...]
 
 
-Ingest = Callable[[Decoded], Awaitable[Receipt]]
-"""The next stage. Returns once everything is committed; raises Overloaded where nothing was taken."""
+Ingest = Callable[[Decoded, Principal], Awaitable[Receipt]]
+"""The next stage, told who sent it. Returns once everything is committed; raises Overloaded where nothing was taken."""

@@ -16,8 +16,9 @@ from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
 
 from collector import telemetry
-from collector.errors import AddressUnavailable, BodyTooLarge, MalformedBody, Overloaded
+from collector.errors import AddressUnavailable, BodyTooLarge, Forbidden, MalformedBody, Overloaded, Unauthenticated
 from collector.otlp.signal import PROTOBUF, Signal
+from collector.token import Gate
 
 _THREADS = 4
 TAKEN_SECONDS = 30.0
@@ -30,8 +31,8 @@ Export = Callable[[bytes, grpc.ServicerContext], bytes]
 
 
 @asynccontextmanager
-async def serve_grpc(address: str, signals: Sequence[Signal], limit: int) -> AsyncIterator[None]:
-    """Serve on ``address``. ``limit`` is the largest message, decompressed [bytes].
+async def serve_grpc(address: str, signals: Sequence[Signal], limit: int, gate: Gate) -> AsyncIterator[None]:
+    """Serve on ``address`` those whom the gate admits. ``limit`` is the largest message, decompressed [bytes].
 
     :raises AddressUnavailable: when the address is in use
     """
@@ -46,7 +47,7 @@ async def serve_grpc(address: str, signals: Sequence[Signal], limit: int) -> Asy
     loop = asyncio.get_running_loop()
     for signal in signals:
         # The body stays bytes, so that both transports are decoded by the same code.
-        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_export(signal, loop))
+        method: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(_export(signal, gate, loop))
         server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(signal.service, {"Export": method}),))
     try:
         server.add_insecure_port(address)
@@ -60,14 +61,19 @@ async def serve_grpc(address: str, signals: Sequence[Signal], limit: int) -> Asy
         await asyncio.to_thread(server.stop(_GRACE_SECONDS).wait)
 
 
-def _export(signal: Signal, loop: asyncio.AbstractEventLoop) -> Export:
+def _export(signal: Signal, gate: Gate, loop: asyncio.AbstractEventLoop) -> Export:
     decode = signal.decoders[PROTOBUF]
 
     def export(body: bytes, context: grpc.ServicerContext) -> bytes:
         try:
+            principal = gate.admit(_authorization(context))
             hand_over = decode(body)
-            rejects = asyncio.run_coroutine_threadsafe(hand_over(), loop).result(TAKEN_SECONDS)
+            rejects = asyncio.run_coroutine_threadsafe(hand_over(principal), loop).result(TAKEN_SECONDS)
             return signal.answer(rejects).SerializeToString()
+        except Unauthenticated as unauthenticated:
+            _refuse(context, grpc.StatusCode.UNAUTHENTICATED, str(unauthenticated))
+        except Forbidden as forbidden:
+            _refuse(context, grpc.StatusCode.PERMISSION_DENIED, str(forbidden))
         except MalformedBody as malformed:
             _refuse(context, grpc.StatusCode.INVALID_ARGUMENT, str(malformed))
         except BodyTooLarge as too_large:
@@ -84,6 +90,11 @@ def _export(signal: Signal, loop: asyncio.AbstractEventLoop) -> Export:
         return b""
 
     return export
+
+
+def _authorization(context: grpc.ServicerContext) -> str | None:
+    value = dict(context.invocation_metadata()).get("authorization")
+    return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
 def _refuse(context: grpc.ServicerContext, code: grpc.StatusCode, reason: str) -> None:

@@ -16,11 +16,12 @@ from aiohttp import web
 from google.rpc.status_pb2 import Status
 
 from collector import telemetry
-from collector.errors import BodyTooLarge, MalformedBody, Overloaded
+from collector.errors import BodyTooLarge, Forbidden, MalformedBody, Overloaded, Unauthenticated
 from collector.listener import listen
 from collector.otlp.partial import summary
 from collector.otlp.signal import JSON, PROTOBUF, HandOver, Signal
 from collector.request import Reject
+from collector.token import Gate
 
 _CHUNK = 2**16
 ENCODINGS = ("identity", "gzip", "zstd")
@@ -29,7 +30,7 @@ OFF_LOOP_BYTES = 2**18
 because a few kilobytes can be a million spans."""
 RETRY_AFTER_SECONDS = 5
 """After a fault of ours."""
-_INVALID_ARGUMENT, _UNAVAILABLE, _RESOURCE_EXHAUSTED = 3, 14, 8
+_INVALID_ARGUMENT, _PERMISSION_DENIED, _RESOURCE_EXHAUSTED, _UNAVAILABLE, _UNAUTHENTICATED = 3, 7, 8, 14, 16
 
 
 log = structlog.get_logger()
@@ -45,22 +46,28 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def application(signals: Sequence[Signal], limit: int) -> web.Application:
+def application(signals: Sequence[Signal], limit: int, gate: Gate) -> web.Application:
     """The receiver. ``limit`` is the largest body, as sent and as decompressed [bytes]."""
     # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
     app = web.Application(client_max_size=0)
-    app.add_routes([web.post(signal.path, _receiver(signal, limit)) for signal in signals])
+    app.add_routes([web.post(signal.path, _receiver(signal, limit, gate)) for signal in signals])
     return app
 
 
-def _receiver(signal: Signal, limit: int) -> Callable[[web.Request], Awaitable[web.Response]]:
+def _receiver(signal: Signal, limit: int, gate: Gate) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def receive(request: web.Request) -> web.Response:
         content_type = request.content_type
         try:
+            # Before the body is read: who may not send costs nothing.
+            principal = gate.admit(request.headers.get("Authorization"))
             hand_over = await _decode(request, content_type, signal, limit)
-            rejects = await hand_over()
+            rejects = await hand_over(principal)
         except Refused as refused:
             return _refusal(refused, content_type)
+        except Unauthenticated as unauthenticated:
+            return _refusal(Refused(401, _UNAUTHENTICATED, str(unauthenticated)), content_type)
+        except Forbidden as forbidden:
+            return _refusal(Refused(403, _PERMISSION_DENIED, str(forbidden)), content_type)
         except Overloaded as overloaded:
             return _refusal(Refused(503, _UNAVAILABLE, str(overloaded), overloaded.retry_after_seconds), content_type)
         except Exception as error:
@@ -74,12 +81,12 @@ def _receiver(signal: Signal, limit: int) -> Callable[[web.Request], Awaitable[w
 
 
 @asynccontextmanager
-async def serve_http(address: str, signals: Sequence[Signal], limit: int) -> AsyncIterator[None]:
-    """Serve on ``address``.
+async def serve_http(address: str, signals: Sequence[Signal], limit: int, gate: Gate) -> AsyncIterator[None]:
+    """Serve on ``address`` those whom the gate admits.
 
     :raises AddressUnavailable: when the address is in use
     """
-    async with listen(application(signals, limit), "otlp_http", address):
+    async with listen(application(signals, limit, gate), "otlp_http", address):
         yield
 
 
@@ -164,6 +171,8 @@ def _accepted(rejects: Sequence[Reject], signal: Signal, content_type: str) -> w
 def _refusal(refused: Refused, content_type: str) -> web.Response:
     telemetry.BODIES_REFUSED.labels("http", str(refused.status)).inc()
     headers = {} if refused.retry_after_seconds is None else {"Retry-After": str(refused.retry_after_seconds)}
+    if refused.code == _UNAUTHENTICATED:
+        headers["WWW-Authenticate"] = "Bearer"
     if content_type == PROTOBUF:
         body = Status(code=refused.code, message=str(refused)).SerializeToString()
         return web.Response(status=refused.status, body=body, content_type=PROTOBUF, headers=headers)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import Message
 
-from collector.otlp.allow import AllowList, Decoded, Ingest
+from collector.errors import Forbidden
+from collector.otlp.allow import AllowList, Ingest, Receipt
 from collector.otlp.log import DecodedLogs, LogKeys, TakeLogs
 from collector.otlp.log_json import decode_logs_json
 from collector.otlp.log_protobuf import decode_logs_protobuf
@@ -16,11 +17,22 @@ from collector.otlp.otlp_json import decode_json
 from collector.otlp.partial import logs_answer, traces_answer
 from collector.otlp.protobuf import decode_protobuf
 from collector.request import Reject
+from collector.token import Principal
 
 PROTOBUF, JSON = "application/x-protobuf", "application/json"
 
-HandOver = Callable[[], Coroutine[Any, Any, Sequence[Reject]]]
-"""Gives a decoded body to the next stage and returns, once everything is committed, all that was rejected."""
+
+class _Decoded(Protocol):
+    """What every decoder gives, whatever it decodes."""
+
+    @property
+    def rejects(self) -> Sequence[Reject]: ...
+
+
+Body = TypeVar("Body", bound=_Decoded)
+HandOver = Callable[[Principal], Coroutine[Any, Any, Sequence[Reject]]]
+"""Gives a decoded body to the next stage and returns, once everything is committed, all that was rejected. Raises Overloaded
+where nothing was taken, and Forbidden where the sender may not send this."""
 Decode = Callable[[bytes], HandOver]
 
 
@@ -40,47 +52,48 @@ class Signal(NamedTuple):
 
 def traces(ingest: Ingest, allow: AllowList) -> Signal:
     """Spans."""
-
-    def decoder(decode: Callable[[bytes, AllowList], Decoded]) -> Decode:
-        def read(body: bytes) -> HandOver:
-            decoded = decode(body, allow)
-
-            async def hand_over() -> Sequence[Reject]:
-                receipt = await ingest(decoded)
-                return (*decoded.rejects, *receipt.rejected)
-
-            return hand_over
-
-        return read
-
     return Signal(
         path="/v1/traces",
         service="opentelemetry.proto.collector.trace.v1.TraceService",
-        decoders={PROTOBUF: decoder(decode_protobuf), JSON: decoder(decode_json)},
+        decoders={
+            PROTOBUF: _reader(lambda body: decode_protobuf(body, allow), ingest),
+            JSON: _reader(lambda body: decode_json(body, allow), ingest),
+        },
         answer=traces_answer,
         rejected_key="rejectedSpans",
     )
 
 
 def logs(ingest: TakeLogs, keys: LogKeys, now: Callable[[], datetime]) -> Signal:
-    """Log records of engines."""
+    """Log records of engines, which are nobody's tenant."""
 
-    def decoder(decode: Callable[[bytes, LogKeys, datetime], DecodedLogs]) -> Decode:
-        def read(body: bytes) -> HandOver:
-            decoded = decode(body, keys, now())
-
-            async def hand_over() -> Sequence[Reject]:
-                receipt = await ingest(decoded)
-                return (*decoded.rejects, *receipt.rejected)
-
-            return hand_over
-
-        return read
+    async def take(decoded: DecodedLogs, principal: Principal) -> Receipt:
+        if principal.tenant is not None:
+            raise Forbidden("logs of engines: the token of a tenant may not send them")
+        return await ingest(decoded)
 
     return Signal(
         path="/v1/logs",
         service="opentelemetry.proto.collector.logs.v1.LogsService",
-        decoders={PROTOBUF: decoder(decode_logs_protobuf), JSON: decoder(decode_logs_json)},
+        decoders={
+            PROTOBUF: _reader(lambda body: decode_logs_protobuf(body, keys, now()), take),
+            JSON: _reader(lambda body: decode_logs_json(body, keys, now()), take),
+        },
         answer=logs_answer,
         rejected_key="rejectedLogRecords",
     )
+
+
+def _reader(decode: Callable[[bytes], Body], take: Callable[[Body, Principal], Awaitable[Receipt]]) -> Decode:
+    """Decode a body, and say how to hand it over; the two may be done in different threads."""
+
+    def read(body: bytes) -> HandOver:
+        decoded = decode(body)
+
+        async def hand_over(principal: Principal) -> Sequence[Reject]:
+            receipt = await take(decoded, principal)
+            return (*decoded.rejects, *receipt.rejected)
+
+        return hand_over
+
+    return read

@@ -9,7 +9,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-ROLE = "llm_slo_grafana"
+from collector.schema.access import SETTINGS, Role
+
+ROLE = Role.GRAFANA.value
 
 
 def read_or_make_password(path: Path) -> str:
@@ -25,18 +27,15 @@ def read_or_make_password(path: Path) -> str:
 
 
 def ensure_role(connection: psycopg.Connection, password: str) -> None:
-    """Make the role, or bring it up to date: it may log in and read our tables, those still to be made too."""
+    """Let the role log in, and make it where it is missing. What it may read comes with the migrations, as for every role."""
     role = sql.Identifier(ROLE)
     # Hashed here, so that no log of the server can hold the password.
     verifier = connection.pgconn.encrypt_password(password.encode(), ROLE.encode(), b"scram-sha-256").decode()
     with connection.transaction():
         if connection.execute("SELECT FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone() is None:
             connection.execute(sql.SQL("CREATE ROLE {}").format(role))
-        for statement in (
-            "ALTER ROLE {} LOGIN NOSUPERUSER CONNECTION LIMIT 20 PASSWORD {}",
-            "ALTER ROLE {} SET default_transaction_read_only = on",
-            "ALTER ROLE {} SET statement_timeout = '30s'",
-            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO {}",
-            "ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO {}",
-        ):
-            connection.execute(sql.SQL(statement).format(role, sql.Literal(verifier)))
+        login = sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER CONNECTION LIMIT 20 PASSWORD {}")
+        connection.execute(login.format(role, sql.Literal(verifier)))
+        for name, value in SETTINGS[Role.GRAFANA].items():
+            setting = sql.SQL("ALTER ROLE {} SET {} = {}")
+            connection.execute(setting.format(role, sql.Identifier(name), sql.Literal(value)))

@@ -10,6 +10,7 @@ Rules that keep one code base for plain Postgres and for Citus:
 - no triggers, and no foreign keys from facts.
 """
 
+from collector.schema.access import tenant_readers, tokens
 from collector.schema.alert import alerts, flips, outbox
 from collector.schema.base import ALL, UNKNOWN, metadata
 from collector.schema.dictionary import (
@@ -67,5 +68,7 @@ __all__ = [
     "slo_minute",
     "snapshots",
     "streams",
+    "tenant_readers",
     "tenants",
+    "tokens",
 ]

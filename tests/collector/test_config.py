@@ -22,3 +22,21 @@ def test_every_member_of_an_alertmanager_cluster_is_a_sink() -> None:
 """
     assert ["pager", "am-0", "am-1"] == parse_config(text, "llm-slo.yaml").sinks.names
     assert [] == Sinks().names
+
+
+@pytest.mark.parametrize(
+    ("text", "required"),
+    [
+        ("{}", None),
+        ("listen: {otlp_http: '0.0.0.0:4318'}", True),
+        ("listen: {otlp_grpc: '[::]:4317'}", True),
+        ("{listen: {otlp_http: '0.0.0.0:4318'}, allow_anonymous: true}", False),
+        ("{listen: {otlp_http: '0.0.0.0:4318'}, allow_anonymous: true, ingest: {require_tokens: true}}", True),
+        ("ingest: {require_tokens: true}", True),
+        ("ingest: {require_tokens: false}", False),
+    ],
+)
+def test_senders_beyond_loopback_need_tokens_unless_the_configuration_says_that_they_do_not(
+    text: str, required: bool | None
+) -> None:
+    assert required is parse_config(text, "llm-slo.yaml").tokens_required

@@ -8,7 +8,7 @@ from collector.otlp.allow import AllowList
 from collector.otlp.http import serve_http
 from collector.otlp.signal import traces
 from collector.trace import tracer
-from tests.collector.otlp.example import Next
+from tests.collector.otlp.example import OPEN, Next
 from tests.collector.port import free_address
 
 EVERYTHING = AllowList(
@@ -30,7 +30,7 @@ with exporting(sys.argv[1], "llm-slo-collector"):
 
 async def test_own_spans_go_to_the_configured_endpoint_with_the_name_of_the_process() -> None:
     address, next_stage = free_address(), Next()
-    async with serve_http(address, [traces(next_stage, EVERYTHING)], 100_000):
+    async with serve_http(address, [traces(next_stage, EVERYTHING)], 100_000, OPEN):
         command = [sys.executable, "-c", PROGRAM, f"http://{address}"]
         await asyncio.to_thread(subprocess.run, command, check=True, timeout=60)
     spans = [span for decoded in next_stage.bodies for span in decoded.spans]

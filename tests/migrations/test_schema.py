@@ -19,6 +19,7 @@ from collector.schema import (
     producers,
     rollup_minute,
     streams,
+    tenant_readers,
 )
 
 _TABLES = sorted(metadata.tables.values(), key=lambda table: table.name)
@@ -118,5 +119,5 @@ def test_migrations_place_every_table_on_a_citus_cluster(empty_database: str) ->
     assert {(name, by, beside) for name, by, beside in placed if by} == {
         (name, "tenant_id", "none" if name == "requests" else "requests") for name in facts
     }
-    dimensions = {table.name for table in (*DICTIONARIES, producers, api_keys, layouts, objectives, streams)}
+    dimensions = {table.name for table in (*DICTIONARIES, producers, api_keys, layouts, objectives, streams, tenant_readers)}
     assert {name for name, by, _ in placed if by is None} == dimensions

@@ -17,7 +17,7 @@ from collector.otlp.grpc import serve_grpc
 from collector.otlp.signal import traces
 from collector.request import Reject, RejectReason
 from tests.collector.example import now
-from tests.collector.otlp.example import ALLOW, Next
+from tests.collector.otlp.example import ALLOW, OPEN, Next
 from tests.collector.otlp_body import body, chat_span
 from tests.collector.port import free_address
 
@@ -34,7 +34,7 @@ def next_stage() -> Next:
 @pytest.fixture
 async def address(next_stage: Next) -> AsyncIterator[str]:
     address = free_address()
-    async with serve_grpc(address, [traces(next_stage, ALLOW)], LIMIT):
+    async with serve_grpc(address, [traces(next_stage, ALLOW)], LIMIT, OPEN):
         yield address
 
 

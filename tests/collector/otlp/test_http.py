@@ -23,7 +23,7 @@ from collector.otlp.http import application, serve_http
 from collector.otlp.signal import JSON, PROTOBUF, traces
 from collector.request import Reject, RejectReason
 from tests.collector.example import now
-from tests.collector.otlp.example import ALLOW, Next
+from tests.collector.otlp.example import ALLOW, OPEN, Next
 from tests.collector.otlp_body import body, chat_span
 from tests.collector.port import free_address
 
@@ -41,7 +41,7 @@ def next_stage() -> Next:
 
 @pytest.fixture
 async def client(next_stage: Next) -> AsyncIterator[TestClient[web.Request, web.Application]]:
-    server = TestServer(application([traces(next_stage, ALLOW)], LIMIT))
+    server = TestServer(application([traces(next_stage, ALLOW)], LIMIT, OPEN))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client
@@ -155,7 +155,7 @@ async def test_other_methods_and_paths_are_refused(client: Client) -> None:
 @pytest.mark.parametrize("compression", [Compression.NoCompression, Compression.Gzip])
 async def test_opentelemetrys_own_exporter_is_understood(next_stage: Next, compression: Compression) -> None:
     address = free_address()
-    async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT):
+    async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT, OPEN):
         provider = TracerProvider()
         exporter = OTLPSpanExporter(endpoint=f"http://{address}/v1/traces", compression=compression)
         provider.add_span_processor(SimpleSpanProcessor(exporter))
@@ -175,5 +175,5 @@ async def test_port_in_use_is_said_with_the_key_of_the_configuration(next_stage:
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(AddressUnavailable, match=rf"listen\.otlp_http: cannot listen on {address}: .*in use"):
-            async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT):
+            async with serve_http(address, [traces(next_stage, ALLOW)], LIMIT, OPEN):
                 pass

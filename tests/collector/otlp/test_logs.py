@@ -28,6 +28,7 @@ from collector.otlp.log_json import decode_logs_json
 from collector.otlp.log_protobuf import decode_logs_protobuf
 from collector.otlp.signal import JSON, PROTOBUF, logs
 from tests.collector.log_body import REPLICA, log_body, log_json
+from tests.collector.otlp.example import OPEN
 from tests.collector.port import free_address
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -63,7 +64,7 @@ def taken() -> Taken:
 
 @pytest.fixture
 async def client(taken: Taken) -> AsyncIterator[Client]:
-    server = TestServer(application([logs(taken, KEYS, lambda: NOW)], LIMIT))
+    server = TestServer(application([logs(taken, KEYS, lambda: NOW)], LIMIT, OPEN))
     await server.start_server(auto_decompress=False)
     async with TestClient(server) as client:
         yield client
@@ -208,7 +209,7 @@ def _call(address: str, data: bytes) -> bytes:
 
 async def test_grpc_takes_logs_by_the_same_way(taken: Taken) -> None:
     address = free_address()
-    async with serve_grpc(address, [logs(taken, KEYS, lambda: NOW)], LIMIT):
+    async with serve_grpc(address, [logs(taken, KEYS, lambda: NOW)], LIMIT, OPEN):
         assert b"" == await asyncio.to_thread(_call, address, BODY)
         taken.fails = StoreUnavailable("Postgres did not commit", 7)
         with pytest.raises(grpc.RpcError) as caught:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from collector import migration
 from collector.errors import AddressUnavailable, ConfigError, ServerFailed
 from collector.postgres import start
 from collector.postgres.grafana import ROLE as GRAFANA_ROLE
@@ -19,21 +20,22 @@ from tests.collector.postgres.launch import forked, value
 def test_grafana_reads_over_tcp_with_its_password_and_nobody_else_gets_in(data_dir: Path) -> None:
     port = _free_port()
     with start(data_dir, tcp=f"127.0.0.1:{port}") as server:
-        with psycopg.connect(server.conninfo) as connection:
-            connection.execute("CREATE TABLE later AS SELECT 5 AS value")
+        migration.upgrade(server.conninfo)
         file = server.grafana_password_file
         assert file is not None
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
         grafana = make_conninfo(
             host="127.0.0.1", port=port, user=GRAFANA_ROLE, dbname="llm_slo", password=file.read_text().strip()
         )
-        assert value(grafana, "SELECT value FROM later") == 5
+        assert value(grafana, "SELECT name FROM tenants WHERE id = 0") == "*"
         assert value(grafana, "SHOW statement_timeout") == "30s"
         with pytest.raises(psycopg.errors.ReadOnlySqlTransaction), psycopg.connect(grafana) as connection:
             connection.execute("CREATE TABLE mine (x int)")
         writable = make_conninfo(grafana, options="-c default_transaction_read_only=off")
         with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(writable) as connection:
-            connection.execute("DELETE FROM later")
+            connection.execute("DELETE FROM tenants")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege), psycopg.connect(grafana) as connection:
+            connection.execute("SELECT FROM tokens")
         for wrong in ({"password": "wrong"}, {"user": "llm_slo"}, {"dbname": "postgres"}):
             with pytest.raises(psycopg.OperationalError):
                 psycopg.connect(make_conninfo(grafana, **wrong))
