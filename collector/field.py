@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from collector.dialects.dialect import Source
@@ -40,7 +41,7 @@ class Found(NamedTuple):
 class Reader:
     """Reads typed fields from one span's attributes, by a dialect's sources."""
 
-    def __init__(self, attributes: Attributes, fields: dict[str, tuple[Source, ...]]) -> None:
+    def __init__(self, attributes: Attributes, fields: Mapping[str, tuple[Source, ...]]) -> None:
         self._attributes = attributes
         self._fields = fields
 

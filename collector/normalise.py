@@ -64,7 +64,7 @@ def normalise(group: Group, policy: Policy, now: datetime) -> Request | Reject:
 
 def _normalise(group: Group, policy: Policy, now: datetime) -> Request:
     span, dialect = group
-    read = Reader(span.attributes, dict(dialect.fields))
+    read = Reader(span.attributes, dialect.fields)
     observed_by = dialect.observed_by(span)
     started_at, ended_at = _times(span, policy, now, observed_by)
     finish_reason = read.first("finish_reason")

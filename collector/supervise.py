@@ -63,6 +63,8 @@ def _database(config: Config) -> Iterator[Callable[[], str]]:
         if not servers or servers[-1].pid is None:
             servers.append(postgres.start(config.data_dir, tcp=config.listen.postgres))
             log.info("embedded Postgres", data_dir=str(config.data_dir), psql=servers[-1].psql_command)
+            if servers[-1].grafana_password_file is not None:
+                log.info("Grafana's role has its password in a file", path=str(servers[-1].grafana_password_file))
         return servers[-1].conninfo
 
     try:

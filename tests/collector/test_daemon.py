@@ -18,22 +18,15 @@ from collector.daemon import Collector
 from collector.errors import AddressUnavailable
 from tests.collector.example import OBJECTIVES, now, rows
 from tests.collector.otlp_body import body, chat_span
+from tests.collector.port import free_address
 
 HEADERS = {"Content-Type": "application/x-protobuf"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        assert isinstance(port, int)
-        return port
 
 
 def configuration() -> Config:
     return Config(
         data_dir=Path(tempfile.mkdtemp(prefix="llm-slo-daemon-")),
-        listen=Listen(otlp_grpc=f"127.0.0.1:{free_port()}", otlp_http=f"127.0.0.1:{free_port()}"),
+        listen=Listen(otlp_grpc=free_address(), otlp_http=free_address()),
     )
 
 
