@@ -30,7 +30,7 @@ from collector.trace import tracer
 
 EVALUATE_SECONDS = 1.0
 """Time from the start of one evaluation to the start of the next [s]."""
-STANDBY_SECONDS = 1.0
+STANDBY_SECONDS = 0.5
 """How often one that stands by tries to lead [s]."""
 _LONGEST_EVALUATION_SECONDS = 10.0
 """An evaluation that takes longer has lost its connection, whatever that says."""

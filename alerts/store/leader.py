@@ -18,8 +18,7 @@ _OPTIONS = (
     # The server must notice soon when a leader's host has vanished, or nobody can follow it. No effect on a Unix socket.
     "-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2 -c tcp_user_timeout=3000 "
     # So it must when a leader was killed in the middle of a query, or stands still: one that works asks something every second.
-    "-c client_connection_check_interval=1000 -c idle_session_timeout=3000 "
-    f"-c idle_in_transaction_session_timeout={2 * TRANSACTION_SECONDS}s"
+    "-c client_connection_check_interval=1000 -c idle_session_timeout=2500 -c idle_in_transaction_session_timeout=2500"
 )
 
 Connection = AsyncConnection[tuple[object, ...]]

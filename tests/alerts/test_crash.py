@@ -125,6 +125,25 @@ async def test_a_leader_that_stands_still_is_followed_too(database: str, tmp_pat
             assert time.monotonic() - frozen < HAND_OVER_SECONDS
 
 
+async def test_a_leader_that_stands_still_inside_a_transaction_is_followed_too(database: str, tmp_path: Path) -> None:
+    async with receiving() as receiver, scene(database, config_of(receiver.url)) as on:
+        path = tmp_path / "config.yaml"
+        path.write_text("{}")
+        async with alerter(path, database, "before the commit") as leader:
+            await until(lambda: "leads" in leader.said)
+            async with alerter(path, database) as follower:
+                await wait_for_sessions(database, 2)
+                on.now = datetime.now(UTC)
+                await on.collector_lives()
+                await on.replica("vllm-0", Health.UNREACHABLE, since=6, ready_ago=11)
+                await until(lambda: "before the commit" in leader.said)
+                leader.freeze()
+                frozen = time.monotonic()
+                await until(lambda: "leads" in follower.said)
+
+                assert time.monotonic() - frozen < HAND_OVER_SECONDS
+
+
 async def wait_for_sessions(conninfo: str, number: int) -> None:
     """Until so many alerters have a session that could lead."""
     async with asyncio.timeout(20), await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
