@@ -14,6 +14,7 @@ from psycopg import Error
 
 from collector import telemetry
 from collector.errors import Overloaded, StoreUnavailable, Unstorable
+from collector.fragment import Fragment
 from collector.store.request import Judged, RequestStore, Written
 from collector.trace import tracer
 
@@ -26,7 +27,12 @@ log = structlog.get_logger()
 
 class _Waiting(NamedTuple):
     requests: Sequence[Judged]
+    fragments: Sequence[Fragment]
     done: asyncio.Future[None]
+
+    @property
+    def size(self) -> int:
+        return len(self.requests) + len(self.fragments)
 
 
 class Batcher:
@@ -45,19 +51,19 @@ class Batcher:
         self.committed_at: datetime | None = None
         """When a batch was last committed."""
 
-    async def submit(self, requests: Sequence[Judged]) -> None:
-        """Return once the requests are committed.
+    async def submit(self, requests: Sequence[Judged], fragments: Sequence[Fragment] = ()) -> None:
+        """Return once the requests, and what waits for the rest of its request, are committed.
 
         :raises Overloaded: when too much waits already
         :raises StoreUnavailable: when Postgres did not commit
         :raises Unstorable: when Postgres does not take something in this body
         """
-        if not requests:
+        waiting = _Waiting(requests, fragments, asyncio.get_running_loop().create_future())
+        if not waiting.size:
             return
-        if self._pending and self._pending + len(requests) > self._largest_pending:
+        if self._pending and self._pending + waiting.size > self._largest_pending:
             raise Overloaded(f"{self._pending} spans wait to be committed", RETRY_AFTER_SECONDS)
-        waiting = _Waiting(requests, asyncio.get_running_loop().create_future())
-        self._pending += len(requests)
+        self._pending += waiting.size
         telemetry.SPANS_IN_FLIGHT.set(self._pending)
         self._waiting.append(waiting)
         self._wake.set()
@@ -69,23 +75,31 @@ class Batcher:
             await self._wake.wait()
             self._wake.clear()
             while self._waiting:
-                await self._commit(self._take())
+                bodies = self._take()
+                try:
+                    await self._commit(bodies)
+                except Exception as error:
+                    # Whatever it was, senders who wait for an answer must get one, and those after them be served.
+                    telemetry.LOOP_ERRORS.labels("commit").inc()
+                    log.exception("a batch failed", error=type(error).__name__, bodies=len(bodies))
+                    self._fail(bodies, Unstorable("this body cannot be stored", RETRY_AFTER_SECONDS))
 
     def _take(self) -> list[_Waiting]:
         """The bodies of the next transaction."""
         taken = [self._waiting.popleft()]
-        size = len(taken[0].requests)
-        while self._waiting and size + len(self._waiting[0].requests) <= LARGEST_BATCH:
+        size = taken[0].size
+        while self._waiting and size + self._waiting[0].size <= LARGEST_BATCH:
             taken.append(self._waiting.popleft())
-            size += len(taken[-1].requests)
+            size += taken[-1].size
         return taken
 
     async def _commit(self, bodies: Sequence[_Waiting]) -> None:
         requests = [judged for body in bodies for judged in body.requests]
+        fragments = [fragment for body in bodies for fragment in body.fragments]
         start = perf_counter()
         try:
             with tracer.start_as_current_span("commit", attributes={"rows": len(requests), "bodies": len(bodies)}):
-                written = await self._store.write(requests, self._now())
+                written = await self._store.write(requests, self._now(), fragments)
         except StoreUnavailable as unavailable:
             telemetry.COMMITS_FAILED.inc()
             self._fail(bodies, unavailable)
@@ -113,9 +127,11 @@ class Batcher:
             self._settle(body, error)
 
     def _settle(self, body: _Waiting, error: Overloaded | None) -> None:
-        self._pending -= len(body.requests)
+        if body.done.done() and not body.done.cancelled():
+            return
+        self._pending -= body.size
         telemetry.SPANS_IN_FLIGHT.set(self._pending)
-        if body.done.done():
+        if body.done.cancelled():
             return  # the sender has gone; what was committed stays committed
         if error is None:
             body.done.set_result(None)
@@ -127,4 +143,6 @@ def count_written(written: Written) -> None:
     """What a commit adds to the ledger."""
     for observed_by, rows in written.rows.items():
         telemetry.SPANS_ROWS.labels(observed_by.name.lower()).inc(rows)
-    telemetry.SPANS_DUPLICATE.inc(written.duplicates)
+    telemetry.SPANS_DUPLICATE.inc(written.duplicates + written.fragment_duplicates)
+    # A fragment that waits already will never become anything else: it is counted here, and not by whoever closes the first.
+    telemetry.SPANS_RECEIVED.inc(written.fragment_duplicates)

@@ -1,7 +1,7 @@
 """Attribute values to fields of a Request: coercion, units, and what is too absurd to believe.
 
-Producers write numbers as strings, booleans as words and lists as JSON text; all of these are read. What cannot be read as
-what the field is, is malformed, and the error names field and value.
+Producers write numbers as strings, booleans as words, texts in quotes and lists as JSON text; all of these are read. What
+cannot be read as what the field is, is malformed, and the error names field and value.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from collector.dialects.dialect import Source
+from collector.fragment import Hashed
 from collector.request import Reject, RejectReason
 from collector.span import Attributes, Value
 
@@ -19,7 +20,10 @@ LARGEST_TOKENS = 100_000_000
 """No context is within a factor of ten of this."""
 LARGEST_SECONDS = 86_400.0
 LONGEST_TEXT = 256
-_INT4 = 2**31 - 1
+LONGEST_ID = 1024
+"""Some gateways put a whole route into the id of an answer."""
+_IDS = frozenset({"request_id", "response_id"})
+LARGEST_INT4 = 2**31 - 1
 
 
 class Malformed(Exception):
@@ -41,14 +45,19 @@ class Found(NamedTuple):
 class Reader:
     """Reads typed fields from one span's attributes, by a dialect's sources."""
 
-    def __init__(self, attributes: Attributes, fields: Mapping[str, tuple[Source, ...]]) -> None:
+    def __init__(
+        self, attributes: Attributes, fields: Mapping[str, tuple[Source, ...]], absent: frozenset[str] = frozenset()
+    ) -> None:
         self._attributes = attributes
         self._fields = fields
+        self._absent = absent
 
     def _find(self, field: str) -> Found | None:
         for source in self._fields.get(field, ()):
             value = self._attributes.get(source.key)
-            if value is not None and value != "":
+            if isinstance(value, str) and len(value) > 1 and value[0] == value[-1] == '"':
+                value = value[1:-1]
+            if value is not None and value != "" and value not in self._absent:
                 return Found(source.key, value, source.scale)
         return None
 
@@ -57,7 +66,7 @@ class Reader:
         found = self._find(field)
         if found is None:
             return None
-        return as_text(found.key, found.value)
+        return as_text(found.key, found.value, LONGEST_ID if field in _IDS else LONGEST_TEXT)
 
     def first(self, field: str) -> str | None:
         """The first of a list, which may be an array, JSON text, or a bare text."""
@@ -79,9 +88,9 @@ class Reader:
         found = self._find(field)
         if found is None:
             return None
-        if isinstance(found.value, bool):
-            return found.value
-        word = str(found.value).strip('"').lower()
+        if isinstance(found.value, bool | int):
+            return bool(found.value)
+        word = str(found.value).lower()
         if word in ("true", "1", "yes"):
             return True
         if word in ("false", "0", "no"):
@@ -102,7 +111,7 @@ class Reader:
             raise Malformed(RejectReason.WRONG_TYPE, found.key, found.value, "a whole number of tokens")
         return int(number)
 
-    def parameter(self, field: str, largest: int = _INT4) -> int | None:
+    def parameter(self, field: str, largest: int = LARGEST_INT4) -> int | None:
         """A number that the caller chose: what makes no sense is unknown, since a silly parameter is no fault of the span."""
         found = self._find(field)
         if found is None:
@@ -113,6 +122,17 @@ class Reader:
             return None
         return int(number) if 0 <= number <= largest else None
 
+    def amount(self, field: str) -> float | None:
+        """A sum of money; one that makes no sense is unknown, since nobody is billed by it."""
+        found = self._find(field)
+        if found is None:
+            return None
+        try:
+            number = as_number(found.key, found.value)
+        except Malformed:
+            return None
+        return number if 0 <= number < math.inf else None
+
     def seconds(self, field: str) -> float | None:
         """A duration in seconds, 0 … one day, else malformed."""
         found = self._find(field)
@@ -121,13 +141,15 @@ class Reader:
         return as_seconds(found.key, as_number(found.key, found.value) * found.scale)
 
 
-def as_text(key: str, value: Value) -> str:
+def as_text(key: str, value: Value, longest: int = LONGEST_TEXT) -> str:
     """A value as short text. A list has no text."""
     if isinstance(value, tuple):
         raise Malformed(RejectReason.WRONG_TYPE, key, value, "a text")
+    if isinstance(value, Hashed):
+        return value
     text = value if isinstance(value, str) else str(value)
-    if len(text) > LONGEST_TEXT:
-        raise Malformed(RejectReason.TOO_LARGE, key, f"{len(text)} characters", f"at most {LONGEST_TEXT} characters")
+    if len(text) > longest:
+        raise Malformed(RejectReason.TOO_LARGE, key, f"{len(text)} characters", f"at most {longest} characters")
     # Postgres takes no NUL in text.
     return text.replace("\0", "")
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from collector.request import ObservedBy, Outcome, Request, TrafficClass
@@ -87,20 +87,24 @@ def canonical(value: object) -> str:
 
 
 def judge(request: Request, objectives: Iterable[Objective]) -> tuple[Verdict, ...]:
-    """The verdicts on a request: one per objective that concerns it and can tell."""
-    verdicts = []
+    """The verdicts on a request: one per objective that concerns it and can tell. A sequence is judged once."""
+    verdicts: list[Verdict] = []
+    if request.is_beside:
+        return ()
     for objective in objectives:
         if not _concerns(objective, request):
             continue
         good = _passes(objective, request)
         if good is not None:
-            labels = canonical({name: _group(request, name) for name in objective.group_by})
-            verdicts.append(Verdict(objective.id, labels, good))
+            values = tuple([getattr(request, name) or "unknown" for name in objective.group_by])
+            verdicts.append(_verdict(objective.id, objective.group_by, values, good))
     return tuple(verdicts)
 
 
-def _group(request: Request, name: str) -> str:
-    return getattr(request, name) or "unknown"
+@lru_cache(maxsize=4096)
+def _verdict(objective_id: str, names: tuple[str, ...], values: tuple[str, ...], good: bool) -> Verdict:
+    """Streams are few, and requests many."""
+    return Verdict(objective_id, canonical(dict(zip(names, values, strict=True))), good)
 
 
 def _concerns(objective: Objective, request: Request) -> bool:

@@ -98,6 +98,10 @@ class RejectReason(StrEnum):
     """NaN, infinite, negative, or longer than a day."""
     WRONG_TYPE = "wrong_type"
     TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    """It waited for the rest of its request, and is damaged."""
+    UNSTORABLE = "unstorable"
+    """It waited for the rest of its request, and Postgres does not take what it came to."""
 
 
 class Reject(NamedTuple):
@@ -190,6 +194,11 @@ class Request:
     """Instrumentation scope's name."""
     producer_version: str = ""
     sampling_weight: float = 1.0
+
+    @property
+    def is_beside(self) -> bool:
+        """Whether the same engine tells of the same sequence in a span too: its row is the one that counts."""
+        return self.dialect == "vllm_plugin_beside"
 
     @property
     def model(self) -> str:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collector.dialects.dialect import Dialect, one_of
+from collector.dialects.dialect import Dialect, of, one_of
 from collector.request import ObservedBy, Operation
 
 _MILLISECOND = 1e-3
 
 LLM_ATTRIBUTES = Dialect(
     name="llm_attributes",
-    recognises=lambda span: "llm.model" in span.attributes,
-    observed_by=lambda span: ObservedBy.GATEWAY,
+    title="Hand-written llm.* attributes",
+    marks=("llm.model",),
+    observed_by=of(ObservedBy.GATEWAY),
+    enclosed=True,
     operation=Operation.CHAT,
     fields={
         "provider": one_of("llm.provider"),
@@ -30,4 +32,5 @@ LLM_ATTRIBUTES = Dialect(
     },
     error_types=("error.type", "llm.error"),
     error_texts=frozenset({"llm.error_message", "error.message"}),
+    unknown=("what its author did not write down",),
 )

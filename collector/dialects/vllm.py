@@ -1,21 +1,25 @@
 """vLLM's ``llm_request`` span: one per finished sequence.
 
-It says neither model nor tenant nor finish reason nor cached tokens; the resource names replica and model where the
-operator sets OTEL_RESOURCE_ATTRIBUTES. With n choices a prompt is counted once per sequence.
+It says neither tenant nor finish reason nor cached tokens, and only its first engine, before 0.11, says the model; the resource
+names replica and model where the operator sets OTEL_RESOURCE_ATTRIBUTES. With n choices a prompt is counted once per sequence.
 """
 
 from __future__ import annotations
 
-from collector.dialects.dialect import Dialect, one_of
+from collector.dialects.dialect import Dialect, of, one_of
 from collector.request import ObservedBy, TokenProvenance
 
 VLLM = Dialect(
     name="vllm",
-    recognises=lambda span: "gen_ai.latency.time_in_queue" in span.attributes and "gen_ai.request.id" in span.attributes,
-    observed_by=lambda span: ObservedBy.ENGINE,
+    title="vLLM's request spans",
+    marks=("gen_ai.latency.time_in_queue", "gen_ai.latency.e2e"),
+    recognises=lambda span: "gen_ai.request.id" in span.attributes,
+    besides="`gen_ai.request.id`",
+    observed_by=of(ObservedBy.ENGINE),
     provenance=TokenProvenance.ENGINE,
     fields={
         "request_id": one_of("gen_ai.request.id"),
+        "response_model": one_of("gen_ai.response.model"),
         "input_tokens": one_of("gen_ai.usage.prompt_tokens", "gen_ai.usage.input_tokens"),
         "output_tokens": one_of("gen_ai.usage.completion_tokens", "gen_ai.usage.output_tokens"),
         "max_tokens": one_of("gen_ai.request.max_tokens"),
@@ -26,4 +30,5 @@ VLLM = Dialect(
         "prefill_seconds": one_of("gen_ai.latency.time_in_model_prefill"),
         "decode_seconds": one_of("gen_ai.latency.time_in_model_decode"),
     },
+    unknown=("tenant", "model since 0.11, unless the resource names it", "finish reason", "cached tokens"),
 )

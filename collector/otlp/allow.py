@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from collector.request import Reject
@@ -19,7 +20,8 @@ class AllowList(NamedTuple):
 
     The text of a key in ``error_texts``, on a span or on a span event, is classified (``collector.error_sign``) and
     dropped, even where another set names the key too. A key in ``error_classes`` is meant to name a class of error; where a
-    producer writes text there, it is treated as text, because that can echo a prompt.
+    producer writes text there, it is treated as text, because that can echo a prompt. Of the text of a key in ``documents``
+    only the values at those paths are kept (``collector.otlp.document``).
     """
 
     span: frozenset[str]
@@ -27,6 +29,11 @@ class AllowList(NamedTuple):
     event: frozenset[str]
     error_texts: frozenset[str]
     error_classes: frozenset[str]
+    documents: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+
+    def asks(self, key: str) -> bool:
+        """Whether the value of a key that is not kept as it is must be looked at."""
+        return key in self.error_texts or key in self.error_classes or key in self.documents
 
     def is_text(self, key: str, value: str) -> bool:
         """Whether a value is error text; ``value`` is empty for one that is no text."""

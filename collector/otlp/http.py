@@ -46,11 +46,11 @@ class Refused(Exception):
         self.retry_after_seconds = retry_after_seconds
 
 
-def application(signals: Sequence[Signal], limit: int, gate: Gate) -> web.Application:
-    """The receiver. ``limit`` is the largest body, as sent and as decompressed [bytes]."""
+def application(signals: Sequence[Signal], limit: int, gate: Gate, beside: Sequence[web.RouteDef] = ()) -> web.Application:
+    """The receiver. ``limit`` is the largest body, as sent and as decompressed [bytes]; ``beside`` is what is no OTLP."""
     # aiohttp's own limit is off: it answers in HTML, and knows nothing of what a body decompresses to.
     app = web.Application(client_max_size=0)
-    app.add_routes([web.post(signal.path, _receiver(signal, limit, gate)) for signal in signals])
+    app.add_routes([*(web.post(signal.path, _receiver(signal, limit, gate)) for signal in signals), *beside])
     return app
 
 
@@ -81,12 +81,14 @@ def _receiver(signal: Signal, limit: int, gate: Gate) -> Callable[[web.Request],
 
 
 @asynccontextmanager
-async def serve_http(address: str, signals: Sequence[Signal], limit: int, gate: Gate) -> AsyncIterator[None]:
+async def serve_http(
+    address: str, signals: Sequence[Signal], limit: int, gate: Gate, beside: Sequence[web.RouteDef] = ()
+) -> AsyncIterator[None]:
     """Serve on ``address`` those whom the gate admits.
 
     :raises AddressUnavailable: when the address is in use
     """
-    async with listen(application(signals, limit, gate), "otlp_http", address):
+    async with listen(application(signals, limit, gate, beside), "otlp_http", address):
         yield
 
 

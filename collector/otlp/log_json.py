@@ -9,7 +9,7 @@ import msgspec
 from collector.errors import MalformedBody
 from collector.otlp.check import MalformedSpan
 from collector.otlp.log import DecodedLogs, LogKeys, LogReader, Source, check_record_count, source_of
-from collector.otlp.otlp_json import NOT_JSON, decode_resource, integer_of, reason_of, wrong_type
+from collector.otlp.otlp_json import NOT_JSON, WRONG_TYPE, decode_resource, integer_of, read_body, reason_of, wrong_type
 from collector.otlp.otlp_struct import ExportLogsServiceRequest, LogRecord
 
 _body = msgspec.json.Decoder(ExportLogsServiceRequest)
@@ -29,7 +29,7 @@ def decode_logs_json(body: bytes, keys: LogKeys, now: datetime) -> DecodedLogs:
     """
     reader = LogReader(keys, now)
     try:
-        parts = _body.decode(body).resource_logs or ()
+        parts = read_body(_body, body, "resource_logs").resource_logs or ()
         check_record_count(sum(len(scope.log_records or ()) for part in parts for scope in part.scope_logs or ()))
         for part in parts:
             records = [record for scope in part.scope_logs or () for record in scope.log_records or ()]
@@ -54,9 +54,9 @@ def _read(reader: LogReader, source: Source, raw: msgspec.Raw) -> None:
             record.body.string_value or "" if record.body is not None else "",
             integer_of("time_unix_nano", record.time_unix_nano),
             integer_of("observed_time_unix_nano", record.observed_time_unix_nano),
-            _SEVERITIES.get(severity, 0) if isinstance(severity, str) else severity or 0,
+            _SEVERITIES.get(severity, 0) if isinstance(severity, str) else int(severity or 0),
         )
-    except msgspec.ValidationError as error:
+    except WRONG_TYPE as error:
         reader.rejects.append(wrong_type("log_record", error).reject)
     except MalformedSpan as malformed:
         reader.rejects.append(malformed.reject)

@@ -6,10 +6,13 @@ from datetime import datetime
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from collector.errors import MalformedBody
 from collector.otlp.check import MalformedSpan
-from collector.otlp.log import DecodedLogs, LogKeys, LogReader, check_record_count, source_of
+from collector.otlp.log import DecodedLogs, LogKeys, LogReader, Source, check_record_count, source_of
+from collector.otlp.outline import cut, read
 from collector.otlp.protobuf import attributes_of
 
 
@@ -23,7 +26,7 @@ def decode_logs_protobuf(body: bytes, keys: LogKeys, now: datetime) -> DecodedLo
     try:
         request.ParseFromString(body)
     except DecodeError:
-        raise MalformedBody("the body is not an ExportLogsServiceRequest in protobuf") from None
+        return _decode_in_parts(body, keys, now)
     check_record_count(sum(len(scope.log_records) for part in request.resource_logs for scope in part.scope_logs))
     reader = LogReader(keys, now)
     for part in request.resource_logs:
@@ -36,10 +39,36 @@ def decode_logs_protobuf(body: bytes, keys: LogKeys, now: datetime) -> DecodedLo
             continue
         source = source_of(resource, keys)
         for record in records:
+            _read(reader, source, record)
+    return reader.decoded()
+
+
+def _read(reader: LogReader, source: Source, record: LogRecord) -> None:
+    try:
+        # Empty for a body that is no string: maps and bytes are no lines of a log.
+        text = record.body.string_value
+        reader.read(source, text, record.time_unix_nano, record.observed_time_unix_nano, record.severity_number)
+    except MalformedSpan as malformed:
+        reader.rejects.append(malformed.reject)
+
+
+def _decode_in_parts(body: bytes, keys: LogKeys, now: datetime) -> DecodedLogs:
+    """Record by record: what protobuf does not read costs its record, and not the whole body."""
+    try:
+        parts = cut(body)
+    except DecodeError:
+        raise MalformedBody("the body is not an ExportLogsServiceRequest in protobuf") from None
+    check_record_count(sum(part.size for part in parts))
+    reader = LogReader(keys, now)
+    for part in parts:
+        try:
+            source = source_of(attributes_of(read(Resource(), part.resource, "resource").attributes, keys.all, None)[0], keys)
+        except MalformedSpan as malformed:
+            reader.rejects.extend([malformed.reject] * part.size)
+            continue
+        for item in (item for scope in part.scopes for item in scope.items):
             try:
-                # Empty for a body that is no string: maps and bytes are no lines of a log.
-                text = record.body.string_value
-                reader.read(source, text, record.time_unix_nano, record.observed_time_unix_nano, record.severity_number)
+                _read(reader, source, read(LogRecord(), item, "log_record"))
             except MalformedSpan as malformed:
                 reader.rejects.append(malformed.reject)
     return reader.decoded()

@@ -5,8 +5,10 @@ The body is decoded down to its spans, and each span by itself, so that a value 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable
+from typing import TypeVar
 
 import msgspec
 
@@ -27,7 +29,19 @@ from collector.otlp.check import (
     check_times,
     short_name,
 )
-from collector.otlp.otlp_struct import AnyValue, Event, ExportTraceServiceRequest, KeyValue, Resource, Scope, Status
+from collector.otlp.document import read_document
+from collector.otlp.json_text import with_camel_names, without_half_pairs
+from collector.otlp.otlp_struct import (
+    AnyValue,
+    Enumeration,
+    Event,
+    ExportTraceServiceRequest,
+    Integer,
+    KeyValue,
+    Resource,
+    Scope,
+    Status,
+)
 from collector.otlp.otlp_struct import Span as SpanStruct
 from collector.request import RejectReason
 from collector.span import Attributes, Span, SpanEvent, SpanKind, StatusCode, Value
@@ -36,6 +50,11 @@ _INTEGER = re.compile(r"-?\d{1,20}")
 _KIND_NAMES = {f"SPAN_KIND_{kind.name}": kind.value for kind in SpanKind}
 _STATUS_NAMES = {f"STATUS_CODE_{code.name}": code.value for code in StatusCode}
 NOT_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+WRONG_TYPE = (msgspec.ValidationError, UnicodeDecodeError)
+"""What a part of a body raises that is JSON and not what it should be."""
+_UUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_HEX = re.compile(r"[0-9a-fA-F]*")
+Body = TypeVar("Body", bound=msgspec.Struct)
 
 _body = msgspec.json.Decoder(ExportTraceServiceRequest)
 _resource = msgspec.json.Decoder(Resource | None)
@@ -50,7 +69,7 @@ def decode_json(body: bytes, allow: AllowList) -> Decoded:
     :raises BodyTooLarge: for one with too many spans
     """
     try:
-        request = _body.decode(body)
+        request = read_body(_body, body, "resource_spans")
         parts = [part for resource_spans in request.resource_spans or () for part in resource_spans.scope_spans or ()]
         check_count(sum(len(part.spans or ()) for part in parts))
         decoded = Decoded([], [])
@@ -70,6 +89,23 @@ def decode_json(body: bytes, allow: AllowList) -> Decoded:
     return decoded
 
 
+def read_body(decoder: msgspec.json.Decoder[Body], body: bytes, member: str) -> Body:
+    """A body with all that is wrong with it and can be mended; ``member`` is what it holds.
+
+    Raises one of ``NOT_JSON`` where it cannot be read.
+    """
+    try:
+        request = decoder.decode(body)
+    except msgspec.DecodeError:
+        if b"\\u" not in body:
+            raise
+        body = without_half_pairs(body)
+        request = decoder.decode(body)
+    if getattr(request, member) is None and f'"{member}"'.encode() in body:
+        return decoder.decode(with_camel_names(body))
+    return request
+
+
 def decode_resource(raw: msgspec.Raw, keep: frozenset[str]) -> Attributes:
     """The attributes of a resource that are kept.
 
@@ -77,7 +113,7 @@ def decode_resource(raw: msgspec.Raw, keep: frozenset[str]) -> Attributes:
     """
     try:
         resource = _resource.decode(raw)
-    except msgspec.ValidationError as error:
+    except WRONG_TYPE as error:
         raise wrong_type("resource", error) from None
     attributes, _ = attributes_of(resource.attributes if resource else None, keep, None)
     return attributes
@@ -95,10 +131,10 @@ def _decode_scope(scope: Scope, spans: Iterable[msgspec.Raw], resource: Attribut
 def _read_span(raw: msgspec.Raw, resource: Attributes, scope: str, scope_version: str, allow: AllowList) -> Span:
     try:
         span = _span.decode(raw)
-    except msgspec.ValidationError as error:
+    except WRONG_TYPE as error:
         raise wrong_type("span", error) from None
-    trace_id, span_id = _id("trace_id", span.trace_id), _id("span_id", span.span_id)
-    parent_span_id = check_ids(trace_id, span_id, _id("parent_span_id", span.parent_span_id or ""))
+    trace_id, span_id = _id("trace_id", span.trace_id, 16), _id("span_id", span.span_id, 8)
+    parent_span_id = check_ids(trace_id, span_id, _id("parent_span_id", span.parent_span_id or "", 8))
     start_ns = integer_of("start_time_unix_nano", span.start_time_unix_nano)
     end_ns = integer_of("end_time_unix_nano", span.end_time_unix_nano)
     check_times(start_ns, end_ns)
@@ -134,11 +170,11 @@ def attributes_of(
     """The attributes that are kept, and what those said that are classified and dropped."""
     kept: dict[str, Value] = {}
     for pair in pairs or ():
-        if pair.key not in keep and (errors is None or pair.key not in errors.error_texts | errors.error_classes):
+        if pair.key not in keep and (errors is None or not errors.asks(pair.key)):
             continue
         try:
             value = _any_value.decode(pair.value)
-        except msgspec.ValidationError as error:
+        except WRONG_TYPE as error:
             raise wrong_type(pair.key, error) from None
         if value is None:
             continue
@@ -146,6 +182,8 @@ def attributes_of(
             sign = add_sign(sign, value.string_value or "")
         elif pair.key in keep and (found := _value(pair.key, value)) is not None:
             kept[pair.key] = found
+        elif errors is not None and pair.key in errors.documents:
+            kept.update(read_document(pair.key, value.string_value or "", errors.documents[pair.key]))
     return kept, sign
 
 
@@ -170,44 +208,69 @@ def _primitive(key: str, value: AnyValue) -> bool | int | float | str | None:
 def _double(key: str, value: float | str) -> float:
     """NaN and the infinities are words in JSON."""
     try:
-        return float(value)
+        if not isinstance(value, str) or "_" not in value:  # float() would take 1_000
+            return float(value)
     except (ValueError, OverflowError):
-        raise MalformedSpan(RejectReason.WRONG_TYPE, key, "text", "a number") from None
+        pass
+    raise MalformedSpan(RejectReason.WRONG_TYPE, key, "text", "a number")
 
 
-def integer_of(field: str, value: int | str) -> int:
+def integer_of(field: str, value: Integer) -> int:
+    """A number that is never negative.
+
+    :raises MalformedSpan: for anything else
+    """
     number = _signed(field, value)
     if number < 0:
         raise MalformedSpan(RejectReason.WRONG_TYPE, field, str(number)[:24], "0 or more")
     return number
 
 
-def _signed(field: str, value: int | str) -> int:
+def _signed(field: str, value: Integer) -> int:
     if isinstance(value, str):
         # int() would take underscores and spaces too, and its cost grows with the square of the length.
         if not _INTEGER.fullmatch(value):
             raise MalformedSpan(RejectReason.WRONG_TYPE, field, "text", "a 64-bit integer")
+        value = int(value)
+    elif isinstance(value, float):
+        # JSON knows one kind of number, and some producers write 12 as 12.0.
+        if not value.is_integer():
+            raise MalformedSpan(RejectReason.WRONG_TYPE, field, "a fraction", "a 64-bit integer")
         value = int(value)
     if not -(2**63) <= value < 2**64:
         raise MalformedSpan(RejectReason.WRONG_TYPE, field, str(value)[:24], "a 64-bit integer")
     return value
 
 
-def _id(field: str, text: str) -> bytes:
-    try:
+def _id(field: str, text: str, size: int) -> bytes:
+    """An id of ``size`` bytes: in hex, as OTLP asks for, in base64, as protobuf writes bytes in JSON, or the end of a UUID.
+
+    Its size is checked later, with that of an id from protobuf.
+    """
+    if _HEX.fullmatch(text) and len(text) % 2 == 0:
         return bytes.fromhex(text)
-    except ValueError:
-        raise MalformedSpan(RejectReason.ZERO_ID, field, f"{len(text)} characters", "hex digits") from None
+    if _UUID.fullmatch(text):
+        return bytes.fromhex(text.replace("-", ""))[-size:]
+    # Only with its padding: without, it cannot be told from a word of the same length.
+    if text.endswith("="):
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError:
+            pass
+    raise MalformedSpan(RejectReason.ZERO_ID, field, f"{len(text)} characters", f"{size} bytes in hex")
 
 
-def _enumeration(value: int | str | None, names: dict[str, int], count: int) -> int:
+def _enumeration(value: Enumeration, names: dict[str, int], count: int) -> int:
     """A number that is known, else 0: a later version of OTLP may know more."""
-    number = names.get(value, 0) if isinstance(value, str) else value or 0
-    return number if 0 <= number < count else 0
+    if isinstance(value, str):
+        return names.get(value, 0)
+    return int(value) if value is not None and value in range(count) else 0
 
 
-def wrong_type(field: str, error: msgspec.ValidationError) -> MalformedSpan:
+def wrong_type(field: str, error: msgspec.ValidationError | UnicodeDecodeError) -> MalformedSpan:
     """msgspec's message names types and a path, never a value."""
+    if isinstance(error, UnicodeDecodeError):
+        return MalformedSpan(RejectReason.WRONG_TYPE, field, "bytes", "text in UTF-8")
     return MalformedSpan(RejectReason.WRONG_TYPE, field, "another type", str(error)[:160])
 
 

@@ -6,9 +6,9 @@ import msgspec
 
 _NOTHING = msgspec.Raw(b"null")
 
-Integer = int | str
+Integer = int | float | str
 """A 64-bit integer: protobuf's JSON mapping writes it as a string, and many producers write a number."""
-Enumeration = int | str | None
+Enumeration = int | float | str | None
 """By number, as OTLP asks for, or by name, as protobuf's JSON mapping does."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1 import trace_pb2
 
 from collector.error_sign import ErrorSign
@@ -30,6 +31,8 @@ from collector.otlp.check import (
     check_times,
     short_name,
 )
+from collector.otlp.document import read_document
+from collector.otlp.outline import cut, read
 from collector.request import Reject
 from collector.span import Attributes, Span, SpanEvent, SpanKind, StatusCode, Value
 
@@ -44,7 +47,7 @@ def decode_protobuf(body: bytes, allow: AllowList) -> Decoded:
     try:
         request.ParseFromString(body)
     except DecodeError:
-        raise MalformedBody("the body is not an ExportTraceServiceRequest in protobuf") from None
+        return _decode_in_parts(body, allow)
     check_count(sum(len(part.spans) for resource_spans in request.resource_spans for part in resource_spans.scope_spans))
     decoded = Decoded([], [])
     for resource_spans in request.resource_spans:
@@ -55,6 +58,30 @@ def decode_protobuf(body: bytes, allow: AllowList) -> Decoded:
             continue
         for scope_spans in resource_spans.scope_spans:
             _decode_scope(scope_spans.scope, scope_spans.spans, resource, allow, decoded)
+    return decoded
+
+
+def _decode_in_parts(body: bytes, allow: AllowList) -> Decoded:
+    """Span by span: what protobuf does not read costs its span, and not the whole body."""
+    try:
+        parts = cut(body)
+    except DecodeError:
+        raise MalformedBody("the body is not an ExportTraceServiceRequest in protobuf") from None
+    check_count(sum(part.size for part in parts))
+    decoded = Decoded([], [])
+    for part in parts:
+        try:
+            resource, _ = attributes_of(read(Resource(), part.resource, "resource").attributes, allow.resource, None)
+        except MalformedSpan as malformed:
+            decoded.rejects.extend([malformed.reject] * part.size)
+            continue
+        for scope, items in part.scopes:
+            for item in items:
+                try:
+                    spans = [read(trace_pb2.Span(), item, "span")]
+                    _decode_scope(read(InstrumentationScope(), scope, "scope"), spans, resource, allow, decoded)
+                except MalformedSpan as malformed:
+                    decoded.rejects.append(malformed.reject)
     return decoded
 
 
@@ -73,12 +100,16 @@ def _decode_scope(
     name, version = short_name(scope.name), short_name(scope.version)
     for span in spans:
         try:
-            decoded.spans.append(_span(span, resource, name, version, allow))
+            decoded.spans.append(decode_span(span, resource, name, version, allow))
         except MalformedSpan as malformed:
             decoded.rejects.append(malformed.reject)
 
 
-def _span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version: str, allow: AllowList) -> Span:
+def decode_span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version: str, allow: AllowList) -> Span:
+    """One span.
+
+    :raises MalformedSpan: for one that is rejected
+    """
     trace_id, span_id = span.trace_id, span.span_id
     parent_span_id = check_ids(trace_id, span_id, span.parent_span_id)
     start_ns, end_ns = span.start_time_unix_nano, span.end_time_unix_nano
@@ -97,7 +128,7 @@ def _span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version:
         end_ns=end_ns,
         status=STATUS_CODES[status.code] if 0 <= status.code < len(STATUS_CODES) else StatusCode.UNSET,
         attributes=attributes,
-        events=tuple(_event(event, allow) for event in events[:MOST_EVENTS]) if events else (),
+        events=tuple(decode_event(event, allow) for event in events[:MOST_EVENTS]) if events else (),
         resource=resource,
         scope=scope,
         scope_version=scope_version,
@@ -105,7 +136,11 @@ def _span(span: trace_pb2.Span, resource: Attributes, scope: str, scope_version:
     )
 
 
-def _event(event: trace_pb2.Span.Event, allow: AllowList) -> SpanEvent:
+def decode_event(event: trace_pb2.Span.Event, allow: AllowList) -> SpanEvent:
+    """One event of a span.
+
+    :raises MalformedSpan: for one that takes its span along
+    """
     time_ns = check_time("events.time_unix_nano", event.time_unix_nano)
     attributes, sign = attributes_of(event.attributes, allow.event, allow)
     return SpanEvent(short_name(event.name), time_ns, attributes, sign)
@@ -121,14 +156,19 @@ def attributes_of(
         if errors is not None and errors.is_text(key, pair.value.string_value):
             sign = add_sign(sign, pair.value.string_value)
         elif key in keep:
-            value = _value(key, pair.value)
+            value = value_of(key, pair.value)
             if value is not None:
                 kept[key] = value
+        elif errors is not None and key in errors.documents:
+            kept.update(read_document(key, pair.value.string_value, errors.documents[key]))
     return kept, sign
 
 
-def _value(key: str, value: AnyValue) -> Value | None:
-    """``None`` for what is never kept: bytes, maps, arrays that hold anything but primitives, and no value at all."""
+def value_of(key: str, value: AnyValue) -> Value | None:
+    """``None`` for what is never kept: bytes, maps, arrays that hold anything but primitives, and no value at all.
+
+    :raises MalformedSpan: for a text, or an array, that takes its span along
+    """
     kind = value.WhichOneof("value")
     if kind == "array_value":
         elements = [_primitive(key, element, element.WhichOneof("value")) for element in value.array_value.values]

@@ -10,12 +10,12 @@ from google.protobuf.message import Message
 
 from collector.errors import Forbidden
 from collector.otlp.allow import AllowList, Ingest, Receipt
+from collector.otlp.decoder import Decoder
 from collector.otlp.log import DecodedLogs, LogKeys, TakeLogs
 from collector.otlp.log_json import decode_logs_json
 from collector.otlp.log_protobuf import decode_logs_protobuf
 from collector.otlp.otlp_json import decode_json
 from collector.otlp.partial import logs_answer, traces_answer
-from collector.otlp.protobuf import decode_protobuf
 from collector.request import Reject
 from collector.token import Principal
 
@@ -56,7 +56,7 @@ def traces(ingest: Ingest, allow: AllowList) -> Signal:
         path="/v1/traces",
         service="opentelemetry.proto.collector.trace.v1.TraceService",
         decoders={
-            PROTOBUF: _reader(lambda body: decode_protobuf(body, allow), ingest),
+            PROTOBUF: _reader(Decoder(allow), ingest),
             JSON: _reader(lambda body: decode_json(body, allow), ingest),
         },
         answer=traces_answer,

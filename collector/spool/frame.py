@@ -14,14 +14,16 @@ from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"\xffSL\xfe"
+REQUESTS, FRAGMENTS = 1, 2
+"""Versions of a payload's encoding: what a record holds. Another number is another llm-slo's."""
 _FIELDS = struct.Struct("<4sBqIII")
 _CHECK = struct.Struct("<I")
 HEADER_BYTES = _FIELDS.size + _CHECK.size
 
 
 class Header(NamedTuple):
-    """``version`` of the payload's encoding, when its requests were received [µs since the epoch], how many they are, and the
-    payload's length [bytes] and CRC-32."""
+    """``version`` of the payload's encoding, when its requests or fragments were received [µs since the epoch], how many they
+    are, and the payload's length [bytes] and CRC-32."""
 
     version: int
     received_at_us: int
@@ -52,7 +54,12 @@ class Piece(NamedTuple):
     @property
     def spans(self) -> int:
         """Requests in it, as far as it is known."""
-        return self.header.spans if self.header else 0
+        return self.header.spans if self.header and self.header.version != FRAGMENTS else 0
+
+    @property
+    def fragments(self) -> int:
+        """Fragments in it, as far as it is known."""
+        return self.header.spans if self.header and self.header.version == FRAGMENTS else 0
 
 
 def pack(version: int, received_at_us: int, spans: int, payload: bytes) -> bytes:

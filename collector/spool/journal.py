@@ -18,11 +18,12 @@ from typing import NamedTuple
 import structlog
 
 from collector import telemetry
+from collector.fragment import Fragment
 from collector.request import Request
 from collector.spool.cursor import Cursor, Position
-from collector.spool.frame import Kind, Piece
+from collector.spool.frame import FRAGMENTS, Kind, Piece
 from collector.spool.place import sync_directory
-from collector.spool.record import LARGEST_RECORD, UnknownRecord, decode
+from collector.spool.record import LARGEST_RECORD, UnknownRecord, decode, decode_fragments
 from collector.spool.segment import SUFFIX, Segment, pieces_of, recovered, time_of, to_us, write
 
 SEGMENT_BYTES = 16 * 2**20
@@ -43,15 +44,18 @@ class Reason(StrEnum):
 
 
 class Taken(NamedTuple):
-    """What is to be replayed next, and what beside it was set aside, as numbers of requests by reason.
+    """What is to be replayed next, and what beside it was set aside: numbers of requests and of fragments by reason.
 
-    ``spans`` is the sum of both; ``end`` is how far the first segment is done with afterwards [bytes].
+    ``spans`` are all requests and ``all_fragments`` all fragments of it; ``end`` is how far the first segment is done with
+    afterwards [bytes].
     """
 
     received_at: datetime
     requests: tuple[Request, ...]
-    set_aside: tuple[tuple[Reason, int], ...]
+    fragments: tuple[Fragment, ...]
+    set_aside: tuple[tuple[Reason, int, int], ...]
     spans: int
+    all_fragments: int
     end: int
 
 
@@ -86,8 +90,8 @@ class Journal:
         """When the oldest request was received; ``None`` for an empty journal."""
         return time_of(self._segments[0].oldest_us) if self._segments else None
 
-    def append(self, records: Sequence[bytes], spans: int, received_at: datetime) -> None:
-        """Return once the records are on disk.
+    def append(self, records: Sequence[bytes], spans: int, received_at: datetime, fragments: int = 0) -> None:
+        """Return once the records, of ``spans`` requests and so many fragments, are on disk.
 
         :raises OSError: when they are not, and will not be found later either
         """
@@ -99,10 +103,11 @@ class Journal:
         except OSError:
             self._abandon(descriptor, segment)
             raise
-        if not segment.spans:
+        if not segment.spans and not segment.fragments:
             segment.oldest_us = to_us(received_at)
         segment.size += len(block)
         segment.spans += spans
+        segment.fragments += fragments
 
     def take(self) -> Taken | None:
         """What is to be replayed next, the oldest first; ``None`` when nothing is left. Followed by `advance`.
@@ -115,22 +120,31 @@ class Journal:
             self._load(self._segments[0])
         pieces = _together(self._ahead)
         requests: list[Request] = []
-        set_aside: list[tuple[Reason, int]] = []
+        fragments: list[Fragment] = []
+        set_aside: list[tuple[Reason, int, int]] = []
         for piece in pieces:
-            reason = _read(piece, requests)
+            reason = _read(piece, requests, fragments)
             if reason is not None:
-                self.set_aside(reason, piece.spans, piece.end - piece.start)
-                set_aside.append((reason, piece.spans))
+                self.set_aside(reason, piece.spans + piece.fragments, piece.end - piece.start)
+                set_aside.append((reason, piece.spans, piece.fragments))
         for _ in pieces:
             self._ahead.popleft()
         received_us = next((piece.header.received_at_us for piece in pieces if piece.header), self._segments[0].oldest_us)
-        spans = sum(piece.spans for piece in pieces)
-        return Taken(time_of(received_us), tuple(requests), tuple(set_aside), spans, pieces[-1].end)
+        return Taken(
+            time_of(received_us),
+            tuple(requests),
+            tuple(fragments),
+            tuple(set_aside),
+            spans=sum(piece.spans for piece in pieces),
+            all_fragments=sum(piece.fragments for piece in pieces),
+            end=pieces[-1].end,
+        )
 
     def advance(self, taken: Taken) -> int:
         """Be done with what was taken. Returns the requests that turned out to be in no readable record of the segment."""
         segment = self._segments[0]
         segment.spans -= taken.spans
+        segment.fragments -= taken.all_fragments
         try:
             self._cursor.write(Position(segment.number, taken.end))
         except OSError as error:
@@ -244,18 +258,21 @@ def _together(ahead: deque[Piece]) -> list[Piece]:
         received_us = piece.header.received_at_us if piece.header else first_us
         first_us = received_us if first_us is None else first_us
         late = received_us is not None and first_us is not None and abs(received_us - first_us) > TOGETHER_US
-        spans += piece.spans
+        spans += piece.spans + piece.fragments
         if count and (late or spans > LARGEST_RECORD):
             return list(islice(ahead, count))
     return list(ahead)
 
 
-def _read(piece: Piece, requests: list[Request]) -> Reason | None:
-    """Add the requests of a piece, or say why it has to be set aside."""
+def _read(piece: Piece, requests: list[Request], fragments: list[Fragment]) -> Reason | None:
+    """Add what is in a piece, or say why it has to be set aside."""
     if piece.kind is not Kind.RECORD or piece.header is None:
         return Reason.CORRUPT
     try:
-        requests += decode(piece.header.version, piece.payload)
+        if piece.header.version == FRAGMENTS:
+            fragments += decode_fragments(piece.payload)
+        else:
+            requests += decode(piece.header.version, piece.payload)
     except UnknownRecord as error:
         log.error("a record of the spool is not ours to read", reason=str(error))
         return Reason.UNKNOWN_VERSION

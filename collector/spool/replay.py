@@ -13,6 +13,7 @@ import structlog
 
 from collector import telemetry
 from collector.errors import StoreUnavailable, Unstorable
+from collector.fragment import Fragment
 from collector.request import Request
 from collector.spool.journal import Reason, Taken
 from collector.spool.threaded_shelf import ThreadedShelf
@@ -32,10 +33,25 @@ log = structlog.get_logger()
 
 
 class Batch(NamedTuple):
-    """Requests of one transaction, and when they were received: to a second, since small bodies are put together."""
+    """Requests, or fragments, of one transaction, and when they were received: to a second, since small bodies are put
+    together."""
 
     received_at: datetime
     requests: tuple[Request, ...]
+    fragments: tuple[Fragment, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Requests and fragments in it."""
+        return len(self.requests) + len(self.fragments)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches that are this one."""
+        requests, fragments = len(self.requests) // 2, len(self.fragments) // 2
+        return (
+            self._replace(requests=self.requests[:requests], fragments=self.fragments[:fragments]),
+            self._replace(requests=self.requests[requests:], fragments=self.fragments[fragments:]),
+        )
 
 
 Deliver = Callable[[Batch], Awaitable[None]]
@@ -91,9 +107,12 @@ class Replay:
                 self.store_away = False
                 await self._idle()
                 return
+            # Apart: one that is never both can be halved until what is to blame for a failure stands alone.
             if self._taken.requests:
                 self._parts.append(Batch(self._taken.received_at, self._taken.requests))
-        spans, took = len(self._taken.requests), 0.0
+            if self._taken.fragments:
+                self._parts.append(Batch(self._taken.received_at, (), self._taken.fragments))
+        spans, took = len(self._taken.requests) + len(self._taken.fragments), 0.0
         while self._parts:
             start = perf_counter()
             await self._hand_over(deliver)
@@ -109,15 +128,14 @@ class Replay:
             await deliver(part)
         except Unstorable:
             self.store_away = False
-            middle = len(part.requests) // 2
-            if middle:
-                self._parts[0] = part._replace(requests=part.requests[middle:])
-                self._parts.appendleft(part._replace(requests=part.requests[:middle]))
+            if part.size > 1:
+                first, self._parts[0] = part.halves()
+                self._parts.appendleft(first)
             else:
-                await self._shelf.set_aside(Reason.UNSTORABLE, 1)
+                await self._shelf.set_aside(Reason.UNSTORABLE, len(part.requests), len(part.fragments))
                 self._parts.popleft()
             return
-        self._shelf.delivered(len(part.requests))
+        self._shelf.delivered(len(part.requests), len(part.fragments))
         self._parts.popleft()
         self.store_away = False
 

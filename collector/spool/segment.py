@@ -30,7 +30,9 @@ class Segment:
     spans: int
     """Requests that were not yet replayed, as far as headers say."""
     oldest_us: int
-    """When the first of these was received [µs since the epoch]."""
+    """When the first of what was not yet replayed was received [µs since the epoch]."""
+    fragments: int = 0
+    """Fragments that were not yet replayed."""
 
 
 def recovered(path: Path, start: int, *, is_last: bool) -> Segment | None:
@@ -51,7 +53,8 @@ def recovered(path: Path, start: int, *, is_last: bool) -> Segment | None:
         return None
     written_us = int(path.stat().st_mtime * 1e6)
     oldest_us = next((piece.header.received_at_us for piece in pieces if piece.header), written_us)
-    return Segment(int(path.stem), path, start + pieces[-1].end, sum(piece.spans for piece in pieces), oldest_us)
+    spans, fragments = sum(piece.spans for piece in pieces), sum(piece.fragments for piece in pieces)
+    return Segment(int(path.stem), path, start + pieces[-1].end, spans, oldest_us, fragments)
 
 
 def pieces_of(segment: Segment, start: int) -> list[Piece]:

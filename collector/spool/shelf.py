@@ -5,7 +5,7 @@ Everything here blocks, and belongs to one thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
@@ -13,11 +13,12 @@ from typing import NamedTuple
 import structlog
 
 from collector.errors import Overloaded
+from collector.fragment import Fragment
 from collector.request import Request
-from collector.spool.frame import pack
+from collector.spool.frame import FRAGMENTS, REQUESTS, pack
 from collector.spool.journal import SEGMENT_BYTES, Journal, Reason, Taken
 from collector.spool.place import Place, claim, claim_free, filled
-from collector.spool.record import LARGEST_RECORD, VERSION, encode
+from collector.spool.record import LARGEST_RECORD, Row, encode, encode_fragments
 from collector.spool.segment import to_us
 
 RETRY_AFTER_SECONDS = 30
@@ -78,8 +79,8 @@ class Shelf:
                 self._left.append(held)
         return self.level.spans - before
 
-    def append(self, requests: Sequence[Request], received_at: datetime) -> None:
-        """Return once the requests are on disk.
+    def append(self, requests: Sequence[Request], received_at: datetime, fragments: Sequence[Fragment] = ()) -> None:
+        """Return once the requests and fragments are on disk.
 
         :raises Overloaded: when the spool is full, too old, or cannot be written; nothing was taken then
         """
@@ -87,12 +88,13 @@ class Shelf:
         if oldest_at is not None and received_at - oldest_at > self._longest_age:
             hours = (received_at - oldest_at) / timedelta(hours=1)
             raise Overloaded(f"the spool's oldest span has waited for {hours:.1f} h", RETRY_AFTER_SECONDS)
-        groups = [requests[start : start + LARGEST_RECORD] for start in range(0, len(requests), LARGEST_RECORD)]
-        records = [pack(VERSION, to_us(received_at), len(group), encode(group)) for group in groups]
+        at_us = to_us(received_at)
+        records = [pack(REQUESTS, at_us, len(group), encode(group)) for group in _records(requests)]
+        records += [pack(FRAGMENTS, at_us, len(group), encode_fragments(group)) for group in _records(fragments)]
         if size + sum(map(len, records)) > self._largest_bytes:
             raise Overloaded(f"the spool is full: {size} bytes", RETRY_AFTER_SECONDS)
         try:
-            self._own.journal.append(records, len(requests), received_at)
+            self._own.journal.append(records, len(requests), received_at, len(fragments))
         except OSError as error:
             raise Overloaded(f"the spool cannot be written: {error.strerror}", RETRY_AFTER_SECONDS) from error
 
@@ -131,6 +133,11 @@ class Shelf:
         for place, journal in (self._own, *self._left):
             journal.close()
             place.release()
+
+
+def _records(rows: Sequence[Row]) -> Iterator[Sequence[Row]]:
+    """What goes into one record each."""
+    return (rows[start : start + LARGEST_RECORD] for start in range(0, len(rows), LARGEST_RECORD))
 
 
 def _hold(directory: Path, segment_bytes: int) -> _Held | None:

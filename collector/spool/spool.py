@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 import structlog
 
 from collector.errors import Overloaded
+from collector.fragment import Fragment
 from collector.request import Request
 from collector.spool.journal import SEGMENT_BYTES
 from collector.spool.replay import Deliver, Replay
@@ -28,8 +29,13 @@ log = structlog.get_logger()
 
 class _Waiting(NamedTuple):
     requests: Sequence[Request]
+    fragments: Sequence[Fragment]
     received_at: datetime
     done: asyncio.Future[None]
+
+    @property
+    def size(self) -> int:
+        return len(self.requests) + len(self.fragments)
 
 
 class Spool:
@@ -79,20 +85,20 @@ class Spool:
         """Whether to append without asking Postgres first: it was away when it was last needed, and replay tries it again."""
         return self._replay.store_away
 
-    async def append(self, requests: Sequence[Request], received_at: datetime) -> None:
-        """Return once the requests are on disk: what one body came to, of which Postgres has committed nothing.
+    async def append(self, requests: Sequence[Request], received_at: datetime, fragments: Sequence[Fragment] = ()) -> None:
+        """Return once all is on disk: what one body came to, of which Postgres has committed nothing.
 
         Bodies that wait while an fsync is under way share the next one.
 
         :raises Overloaded: when the spool is full, too old, or cannot be written; nothing was taken then
         """
         self._replay.store_away = True
-        if not requests:
+        waiting = _Waiting(requests, fragments, received_at, asyncio.get_running_loop().create_future())
+        if not waiting.size:
             return
-        if self._pending and self._pending + len(requests) > self._largest_pending:
+        if self._pending and self._pending + waiting.size > self._largest_pending:
             raise Overloaded(f"{self._pending} spans wait to be spooled", RETRY_AFTER_SECONDS)
-        waiting = _Waiting(requests, received_at, asyncio.get_running_loop().create_future())
-        self._pending += len(requests)
+        self._pending += waiting.size
         self._waiting.append(waiting)
         if self._flushing is None:
             self._flushing = asyncio.create_task(self._flush())
@@ -118,23 +124,24 @@ class Spool:
     def _take(self) -> list[_Waiting]:
         """The bodies of the next fsync."""
         taken = [self._waiting.popleft()]
-        size = len(taken[0].requests)
-        while self._waiting and size + len(self._waiting[0].requests) <= LARGEST_FLUSH:
+        size = taken[0].size
+        while self._waiting and size + self._waiting[0].size <= LARGEST_FLUSH:
             taken.append(self._waiting.popleft())
-            size += len(taken[-1].requests)
+            size += taken[-1].size
         return taken
 
     async def _write(self, bodies: Sequence[_Waiting]) -> None:
         requests = [request for body in bodies for request in body.requests]
+        fragments = [fragment for body in bodies for fragment in body.fragments]
         error: Exception | None = None
         try:
-            await self._shelf.append(requests, bodies[0].received_at)
+            await self._shelf.append(requests, bodies[0].received_at, fragments)
         except Exception as failure:
             # Whatever it is, every sender has to be answered: they keep what they have.
             error = failure
         self._report(error)
         for body in bodies:
-            self._pending -= len(body.requests)
+            self._pending -= body.size
             if body.done.done():
                 continue  # the sender has gone; what was written stays written
             if error is None:

@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TypeVar
 
 from collector import telemetry
+from collector.fragment import Fragment
 from collector.request import Request
 from collector.spool.journal import Reason, Taken
 from collector.spool.shelf import Level, Shelf
@@ -47,18 +48,18 @@ class ThreadedShelf:
         _adopted(await self._run(self._open_shelf.adopt))
         await self.refresh()
 
-    async def append(self, requests: Sequence[Request], received_at: datetime) -> None:
-        """Return once the requests are on disk, and counted."""
+    async def append(self, requests: Sequence[Request], received_at: datetime, fragments: Sequence[Fragment] = ()) -> None:
+        """Return once the requests and fragments are on disk, and the requests counted."""
         shelf = self._open_shelf
         start = perf_counter()
 
         def work() -> Level:
-            shelf.append(requests, received_at)
+            shelf.append(requests, received_at, fragments)
             return shelf.level
 
         level = await self._run(work)
         telemetry.SPOOL_APPEND_SECONDS.observe(perf_counter() - start)
-        telemetry.SPOOL_APPENDED.inc(len(requests))
+        telemetry.SPOOL_APPENDED.inc(len(requests) + len(fragments))
         telemetry.SPANS_RECEIVED.inc(len(requests))
         telemetry.SPANS_PENDING.inc(len(requests))
         self._show(level)
@@ -66,14 +67,15 @@ class ThreadedShelf:
     async def take(self) -> Taken | None:
         """What is to be replayed next."""
         taken = await self._run(self._open_shelf.take)
-        for reason, spans in taken.set_aside if taken else ():
+        for reason, spans, fragments in taken.set_aside if taken else ():
             _rejected(reason, spans)
+            _rejected_fragments(reason, fragments)
         return taken
 
-    def delivered(self, spans: int) -> None:
+    def delivered(self, spans: int, fragments: int) -> None:
         """Requests are rows, or were already. Without a wait since that was counted, or the ledger would not hold between."""
         telemetry.SPANS_PENDING.dec(spans)
-        telemetry.SPOOL_REPLAYED.inc(spans)
+        telemetry.SPOOL_REPLAYED.inc(spans + fragments)
 
     async def advance(self, taken: Taken) -> None:
         """Be done with what was taken."""
@@ -81,11 +83,12 @@ class ThreadedShelf:
         _rejected(Reason.CORRUPT, await self._run(lambda: shelf.advance(taken)))
         await self.refresh()
 
-    async def set_aside(self, reason: Reason, spans: int) -> None:
-        """Keep the segment of what was taken, and give up ``spans`` requests of it."""
+    async def set_aside(self, reason: Reason, spans: int, fragments: int) -> None:
+        """Keep the segment of what was taken, and give up so many requests and fragments of it."""
         shelf = self._open_shelf
-        await self._run(lambda: shelf.set_aside(reason, spans))
+        await self._run(lambda: shelf.set_aside(reason, spans + fragments))
         _rejected(reason, spans)
+        _rejected_fragments(reason, fragments)
 
     async def refresh(self) -> None:
         """Show what is on the shelf."""
@@ -116,3 +119,10 @@ def _rejected(reason: Reason, spans: int) -> None:
     if spans:
         telemetry.SPANS_REJECTED.labels(f"spool_{reason}").inc(spans)
         telemetry.SPANS_PENDING.dec(spans)
+
+
+def _rejected_fragments(reason: Reason, fragments: int) -> None:
+    """Fragments are counted only when it is known what they become, which is now."""
+    if fragments:
+        telemetry.SPANS_RECEIVED.inc(fragments)
+        telemetry.SPANS_REJECTED.labels(f"spool_{reason}").inc(fragments)

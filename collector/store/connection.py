@@ -8,8 +8,9 @@ from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import Self
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, OperationalError, adapters
 from psycopg.errors import InsufficientResources, InternalError, OperatorIntervention
+from psycopg.types.string import BytesBinaryDumper
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from collector.errors import StoreUnavailable
@@ -21,8 +22,17 @@ commits later than that would slip through."""
 RECONNECT_SECONDS = 0.5
 """Longest pause between two attempts of the pool to connect again; its own default grows to minutes."""
 PATIENCE_SECONDS = 7.0
-"""A server that hangs enforces no limit of its own: after this long a transaction is given up from here."""
-_LIMIT = f"{TRANSACTION_SECONDS}s"
+"""A server that hangs, or one that the network has forgotten, enforces no limit of its own: after this long it is given up."""
+_OPTIONS = (
+    f"-c timezone=UTC -c statement_timeout={TRANSACTION_SECONDS}s -c lock_timeout={TRANSACTION_SECONDS}s "
+    # A transaction whose client the network has forgotten must not keep its rows and locks from those who come again.
+    f"-c idle_in_transaction_session_timeout={TRANSACTION_SECONDS}s "
+    # Nor may its session stay for the two hours after which TCP would find out. No effect on a Unix socket.
+    "-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=10 -c tcp_keepalives_count=3"
+)
+
+# For a column of bytes in a binary COPY psycopg takes the dumper that was registered last, which by default is a slow one.
+adapters.register_dumper(bytes, BytesBinaryDumper)
 
 _UNAVAILABLE = (OperationalError, OperatorIntervention, InsufficientResources, InternalError, PoolTimeout)
 
@@ -43,7 +53,7 @@ class Database:
             kwargs={
                 "autocommit": False,
                 "application_name": application,
-                "options": f"-c timezone=UTC -c statement_timeout={_LIMIT} -c lock_timeout={_LIMIT}",
+                "options": _OPTIONS,
             },
         )
 
@@ -62,21 +72,22 @@ class Database:
 
         :raises StoreUnavailable: when Postgres cannot be reached, does not answer, or did not commit
         """
+        # Opened by hand: psycopg commits a nested block by itself where it is the first thing that a connection does.
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    @asynccontextmanager
+    async def connection(
+        self, patience_seconds: float = PATIENCE_SECONDS
+    ) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
+        """A connection with no transaction open, for what needs several of them.
+
+        :raises StoreUnavailable: when Postgres cannot be reached, did not commit, or the block takes longer than its patience
+        """
         try:
-            # Opened by hand: psycopg commits a nested block by itself where it is the first thing that a connection does.
-            async with asyncio.timeout(PATIENCE_SECONDS), self.connection() as connection, connection.transaction():
+            async with asyncio.timeout(patience_seconds), self._pool.connection() as connection:
                 yield connection
         except TimeoutError as error:
             raise StoreUnavailable("Postgres does not answer", RETRY_AFTER_SECONDS) from error
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[AsyncConnection[tuple[object, ...]]]:
-        """A connection with no transaction open, for what needs several of them.
-
-        :raises StoreUnavailable: when Postgres cannot be reached, or did not commit
-        """
-        try:
-            async with self._pool.connection() as connection:
-                yield connection
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"Postgres did not commit: {type(error).__name__}", RETRY_AFTER_SECONDS) from error

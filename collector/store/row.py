@@ -1,82 +1,124 @@
-"""One request as one row: values in the order of a table's columns, names as ids."""
+"""Requests as rows: values in the order of a table's columns, names as ids."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from functools import cache
+from operator import attrgetter, itemgetter
+from typing import NamedTuple
 
 from sqlalchemy import Table
 
 from collector import schema
 from collector.request import Request
 from collector.schema import UNKNOWN
-from collector.store.dictionary import Dictionary
+from collector.store.dictionary import Dictionary, Name
+
+Values = tuple[object, ...]
 
 
-def row_of(request: Request, table: Table, dictionary: Dictionary, received_at: datetime) -> tuple[object, ...]:
-    """The row. Every name of the request must have an id already."""
-    values = _values(request, dictionary, received_at)
-    return tuple(values[column.name] for column in table.columns)
+class Named(NamedTuple):
+    """Everything of a request that rows have ids for. Most requests of a batch share it with others."""
+
+    tenant: str
+    cluster: str | None
+    environment: str | None
+    requested_model: str | None
+    response_model: str | None
+    model: str
+    replica: str | None
+    revision: str | None
+    provider: str | None
+    dialect: str
+    producer: str
+    producer_version: str
+    api_key_hash: str | None
+    api_key_alias: str | None
 
 
-def _values(request: Request, dictionary: Dictionary, received_at: datetime) -> dict[str, object]:
-    id = dictionary.id
-    return {
-        "ended_at": request.ended_at,
-        "started_at": request.started_at,
-        "received_at": received_at,
-        "latency_seconds": request.latency_seconds,
-        "ttft_seconds": request.ttft_seconds,
-        "queue_seconds": request.queue_seconds,
-        "prefill_seconds": request.prefill_seconds,
-        "decode_seconds": request.decode_seconds,
-        "sampling_weight": request.sampling_weight,
-        "tenant_id": id(schema.tenants, request.tenant),
-        "cluster_id": id(schema.clusters, request.cluster),
-        "environment_id": id(schema.environments, request.environment),
-        "model_id": id(schema.models, request.model),
-        "response_model_id": _maybe(dictionary, schema.models, request.response_model),
-        "replica_id": id(schema.replicas, request.replica),
-        "revision_id": id(schema.revisions, request.revision),
-        "producer_id": id(schema.producers, request.dialect, request.producer, request.producer_version),
-        "input_tokens": request.input_tokens,
-        "cached_tokens": request.cached_tokens,
-        "output_tokens": request.output_tokens,
-        "max_tokens": request.max_tokens,
-        "preemptions": request.preemptions,
-        "observed_by": request.observed_by,
-        "outcome": request.outcome,
-        "operation": request.operation,
-        "traffic_class": request.traffic_class,
-        "token_provenance": request.token_provenance,
-        "choice_count": request.choice_count,
-        "span_id": request.span_id,
-        "trace_id": request.trace_id,
-        "request_id": request.request_id,
-        "finish_reason": request.finish_reason,
-        "linked_at": None,
-        "reported_cost_usd": request.reported_cost_usd,
-        "requested_model_id": _maybe(dictionary, schema.models, request.requested_model),
-        "provider_id": _maybe(dictionary, schema.providers, request.provider),
-        "api_key_id": None
-        if request.api_key_hash is None
-        else id(schema.api_keys, request.api_key_hash, request.api_key_alias or ""),
-        "reasoning_tokens": request.reasoning_tokens,
-        "attempted_tokens": request.attempted_tokens,
-        "billing_flags": int(request.billing_flags),
-        "http_status": request.http_status,
-        "error_pattern": request.error_pattern,
-        "fallback_after": request.fallback_after,
-        "retries": request.retries,
-        "hash_key_id": request.hash_key_id,
-        "stream": request.stream,
-        "response_id": request.response_id,
-        "error_class": request.error_class,
-        "session_hash": request.session_hash,
-        "end_user_hash": request.end_user_hash,
-    }
+named: Callable[[Request], Values] = attrgetter(*Named._fields)
+"""The fields of Named, in their order."""
+
+_IDS = (
+    *("tenant_id", "cluster_id", "environment_id", "model_id", "requested_model_id", "response_model_id"),
+    *("replica_id", "revision_id", "provider_id", "producer_id", "api_key_id"),
+)
+_HERE = ("received_at", "linked_at", "billing_flags")
 
 
-def _maybe(dictionary: Dictionary, table: Table, name: str | None) -> int | None:
-    """The id of a name in a column where NULL is unknown."""
-    id = dictionary.id(table, name)
-    return None if id == UNKNOWN else id
+class Ids:
+    """The ids of one batch, each looked up once. Every name must have one already."""
+
+    def __init__(self, dictionary: Dictionary) -> None:
+        self._dictionary = dictionary
+        self._known: dict[Values, Values] = {}
+
+    def of(self, request: Request) -> Values:
+        """In the order of the columns that ids are in."""
+        names = named(request)
+        ids = self._known.get(names)
+        if ids is None:
+            ids = self._known[names] = self._look_up(Named._make(names))
+        return ids
+
+    def _look_up(self, names: Named) -> Values:
+        id = self._dictionary.id
+        key_hash = names.api_key_hash
+        return (
+            id(schema.tenants, names.tenant),
+            id(schema.clusters, names.cluster),
+            id(schema.environments, names.environment),
+            id(schema.models, names.model),
+            self._maybe(schema.models, names.requested_model),
+            self._maybe(schema.models, names.response_model),
+            id(schema.replicas, names.replica),
+            id(schema.revisions, names.revision),
+            self._maybe(schema.providers, names.provider),
+            id(schema.producers, names.dialect, names.producer, names.producer_version),
+            None if key_hash is None else id(schema.api_keys, key_hash, names.api_key_alias or ""),
+        )
+
+    def _maybe(self, table: Table, name: str | None) -> int | None:
+        """The id of a name in a column where NULL is unknown."""
+        id = self._dictionary.id(table, name)
+        return None if id == UNKNOWN else id
+
+
+def row_of(request: Request, table: Table, ids: Ids, received_at: datetime) -> Values:
+    """The row."""
+    own, order = _layout(table)
+    return order((*own(request), *ids.of(request), received_at, None, int(request.billing_flags)))
+
+
+def names_of(requests: Iterable[Request]) -> dict[Table, set[Name]]:
+    """Every name that requests need an id for."""
+    names: dict[Table, set[Name]] = {table: set() for table in (*schema.DICTIONARIES, schema.producers, schema.api_keys)}
+    for values in set(map(named, requests)):
+        one = Named._make(values)
+        names[schema.tenants].add((one.tenant,))
+        names[schema.producers].add((one.dialect, one.producer, one.producer_version))
+        for table, name in (
+            (schema.clusters, one.cluster),
+            (schema.environments, one.environment),
+            (schema.models, one.model),
+            (schema.models, one.requested_model),
+            (schema.models, one.response_model),
+            (schema.replicas, one.replica),
+            (schema.revisions, one.revision),
+            (schema.providers, one.provider),
+        ):
+            if name is not None:
+                names[table].add((name,))
+        if one.api_key_hash is not None:
+            names[schema.api_keys].add((one.api_key_hash, one.api_key_alias or ""))
+    return names
+
+
+@cache
+def _layout(table: Table) -> tuple[Callable[[Request], Values], Callable[[Values], Values]]:
+    """The columns that are a request's own fields, and what puts these, ids and the rest in the order of the columns."""
+    columns = [column.name for column in table.columns]
+    own = [name for name in columns if name not in _IDS and name not in _HERE]
+    position = {name: place for place, name in enumerate((*own, *_IDS, *_HERE))}
+    return attrgetter(*own), itemgetter(*(position[name] for name in columns))

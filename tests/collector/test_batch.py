@@ -12,6 +12,7 @@ from psycopg import DataError
 
 from collector.batch import LARGEST_BATCH, Batcher
 from collector.errors import Overloaded, StoreUnavailable, Unstorable
+from collector.fragment import Fragment
 from collector.request import ObservedBy
 from collector.store.request import Judged, RequestStore, Written
 from tests.collector.example import judged, now, request
@@ -28,7 +29,7 @@ class Gate:
         self.fail: Exception | None = None
         self.poison: Judged | None = None
 
-    async def write(self, batch: Sequence[Judged], received_at: datetime) -> Written:
+    async def write(self, batch: Sequence[Judged], received_at: datetime, fragments: Sequence[Fragment] = ()) -> Written:
         await self.open.wait()
         if self.fail is not None:
             raise self.fail
@@ -101,6 +102,20 @@ async def test_every_body_of_a_failed_transaction_is_told() -> None:
         await batcher.submit(body(2))
     assert [StoreUnavailable, StoreUnavailable] == [type(result) for result in results]
     assert [1] == [len(batch) for batch in gate.batches]
+
+
+async def test_a_fault_that_nobody_foresaw_is_told_and_does_not_end_the_batcher() -> None:
+    gate = Gate()
+    gate.open.set()
+    gate.fail = KeyError("a fault of ours")
+    async with running(gate) as batcher:
+        with pytest.raises(Unstorable):
+            await batcher.submit(body(0))
+        gate.fail = None
+        await batcher.submit(body(1))
+        # What failed is no longer counted as waiting either.
+        await batcher.submit(body(2))
+    assert 2 == len(gate.batches)
 
 
 async def test_body_that_cannot_be_stored_costs_its_own_sender_only() -> None:

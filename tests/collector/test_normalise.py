@@ -270,6 +270,11 @@ def test_malformed_span_is_rejected_by_reason_and_names_the_field(reason: Reject
     assert (reason, field) == (result.reason, result.field)
 
 
+@pytest.mark.parametrize("length", [257, 1024])
+def test_long_id_of_an_answer_costs_no_row(length: int) -> None:
+    assert "r" * length == request(span(CHAT | {"gen_ai.response.id": "r" * length})).response_id
+
+
 _VALUES = st.one_of(
     st.booleans(),
     st.integers(min_value=-(2**63), max_value=2**63 - 1),

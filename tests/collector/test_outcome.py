@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from collector.error_sign import ErrorSign, classify
+from collector.error_sign import classify
 from collector.outcome import Ending, bare_class, decide
 from collector.request import Outcome
 from collector.span import StatusCode
@@ -15,6 +15,7 @@ def ending(
     http_status: int | None = None,
     finish_reason: str | None = None,
     finish_expected: bool = False,
+    stated: Outcome | None = None,
 ) -> Ending:
     sign = classify(text) if text else None
     return Ending(
@@ -24,6 +25,7 @@ def ending(
         http_status,
         finish_reason,
         finish_expected,
+        stated,
     )
 
 
@@ -57,9 +59,25 @@ def ending(
         (Outcome.UNAVAILABLE, ending("upstream_unavailable", http_status=502)),
         (Outcome.UNAVAILABLE, ending("openai.APIConnectionError", "Connection error.")),
         (Outcome.UNAVAILABLE, ending("500", "EngineCore encountered an issue. See stack trace (above) for the root cause.")),
+        (Outcome.UNAVAILABLE, ending("ServiceUnavailableError", "OpenAIException - EngineCore encountered an issue.")),
         (Outcome.SERVER_ERROR, ending("openai.InternalServerError", "something else")),
         (Outcome.SERVER_ERROR, ending(status=StatusCode.ERROR, http_status=200)),
         (Outcome.SERVER_ERROR, ending("SomethingNobodyKnows")),
+        (Outcome.CANCELLED, ending(http_status=499)),
+        (Outcome.RATE_LIMIT, ending(http_status=402)),
+        (Outcome.TIMEOUT, ending(http_status=524)),
+        (Outcome.OVERLOAD, ending(http_status=529)),
+        (Outcome.UNAVAILABLE, ending(http_status=502)),
+        # A word of the producer's own stands between its classes and the HTTP status.
+        (Outcome.UNAVAILABLE, ending(http_status=503, stated=Outcome.UNAVAILABLE)),
+        (Outcome.CANCELLED, ending(http_status=504, stated=Outcome.CANCELLED)),
+        (Outcome.RATE_LIMIT, ending("RateLimitError", stated=Outcome.SERVER_ERROR)),
+        (Outcome.TIMEOUT, ending(text="Request timed out.", stated=Outcome.SERVER_ERROR)),
+        # A reason to finish that is none
+        (Outcome.CANCELLED, ending(status=StatusCode.ERROR, finish_reason="abort")),
+        (Outcome.SERVER_ERROR, ending(finish_reason="error", finish_expected=True)),
+        (Outcome.CONTENT_FILTER, ending(finish_reason="safety", finish_expected=True)),
+        (Outcome.CONTENT_FILTER, ending(finish_reason="refusal", finish_expected=True)),
     ],
 )
 def test_outcome_is_decided_by_the_first_sign_that_knows(expected: Outcome, end: Ending) -> None:
@@ -72,22 +90,62 @@ def test_error_class_loses_its_module_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("expected", "text"),
+    ("expected", "types"),
     [
-        (9999, "This model's maximum context length is 2048 tokens. However, you requested 9999 tokens."),
-        (2400, "maximum context length is 2048 tokens. However, your request has 2400 input tokens. Please reduce"),
-        (None, "maximum context length is 2048 tokens"),
+        (Outcome.OOM, ("torch.cuda.OutOfMemoryError",)),
+        (Outcome.CANCELLED, ("499", "APIUserAbortError", "context.Canceled", "asyncio.CancelledError", "CANCELLED")),
+        (
+            Outcome.TIMEOUT,
+            (
+                "litellm.Timeout",
+                "httpx.ReadTimeout",
+                "DEADLINE_EXCEEDED",
+                "timeout_error",
+                "524",
+                "504",
+            ),
+        ),
+        (
+            Outcome.RATE_LIMIT,
+            (
+                "rate_limit_error",
+                "insufficient_quota",
+                "ThrottlingException",
+                "BudgetExceededError",
+                "402",
+            ),
+        ),
+        (
+            Outcome.AUTH,
+            ("authentication_error", "permission_error", "PermissionDeniedError", "UNAUTHENTICATED", "AccessDeniedException"),
+        ),
+        (Outcome.CONTENT_FILTER, ("litellm.ContentPolicyViolationError", "GuardrailRaisedException", "content_filter")),
+        (
+            Outcome.VALIDATION,
+            (
+                *("invalid_request_error", "context_length_exceeded", "exceed_context_size_error", "not_found_error", "413"),
+                *("request_too_large", "INVALID_ARGUMENT", "UnsupportedParamsError", "VLLMValidationError", "model_not_found"),
+            ),
+        ),
+        (Outcome.OVERLOAD, ("overloaded_error", "litellm.ServiceUnavailableError", "529", "503", "ModelNotReadyException")),
+        (
+            Outcome.UNAVAILABLE,
+            (
+                *("openai.APIConnectionError", "aiohttp.ClientConnectorError", "httpx.ReadError", "httpx.RemoteProtocolError"),
+                *(
+                    "UNAVAILABLE",
+                    "vllm.v1.engine.exceptions.EngineDeadError",
+                    "ClientPayloadError",
+                    "502",
+                    "521",
+                ),
+            ),
+        ),
+        (Outcome.SERVER_ERROR, ("server_error", "InternalServerError", "EngineGenerateError", "api_error", "500")),
     ],
 )
-def test_refusal_of_a_long_prompt_names_the_length_that_was_tried(expected: int | None, text: str) -> None:
-    sign = classify(text)
-    assert sign is not None
-    assert (Outcome.VALIDATION, expected) == (sign.outcome, sign.attempted_tokens)
-
-
-def test_empty_error_text_says_nothing_and_unknown_text_says_that_there_was_text() -> None:
-    assert classify("") is None
-    assert classify("the cat sat on the mat") == ErrorSign(Outcome.UNKNOWN, 0)
+def test_class_names_of_libraries_engines_and_providers(expected: Outcome, types: tuple[str, ...]) -> None:
+    assert dict.fromkeys(types, expected) == {type: decide(ending(type)) for type in types}
 
 
 def test_sign_keeps_no_text() -> None:

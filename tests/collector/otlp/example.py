@@ -13,6 +13,7 @@ ALLOW = AllowList(
     event=frozenset({"exception.type", "a"}),
     error_texts=frozenset({"exception.message", "error.message"}),
     error_classes=frozenset({"error.type", "exception.type"}),
+    documents={"document": ("n", "m.0.id")},
 )
 
 OPEN = Gate(required=False, now=now)

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from google.protobuf.json_format import MessageToDict
@@ -19,7 +20,10 @@ from collector.otlp.protobuf import decode_protobuf
 from collector.request import Outcome, RejectReason
 from tests.collector.otlp.example import ALLOW
 
-_TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=12)
+_TEXT = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=12),
+    st.sampled_from(['{"n": 5, "m": [{"id": "x"}]}', '{"n": 1e400, "m": [{"id": "\\ud83d"}]}', "Usage(n=7)", "[", "x" * 4097]),
+)
 _INT64 = st.integers(-(2**63), 2**63 - 1)
 _FLOAT = st.floats(allow_nan=False)
 _SIMPLE = st.one_of(
@@ -35,8 +39,9 @@ _VALUE = st.one_of(
     st.just(AnyValue(kvlist_value=KeyValueList(values=[KeyValue(key="a", value=AnyValue(int_value=1))]))),
     st.just(AnyValue()),
 )
-_KEY = st.sampled_from(["a", "b", "c", "error.type", "exception.message", "exception.type", "not.kept"])
-_ATTRIBUTES = st.lists(st.builds(KeyValue, key=_KEY, value=_VALUE), max_size=5, unique_by=lambda pair: pair.key)
+_KEY = st.sampled_from(["a", "b", "c", "error.type", "exception.message", "exception.type", "document", "not.kept"])
+_ATTRIBUTES = st.lists(st.builds(KeyValue, key=_KEY, value=_VALUE), max_size=6)
+"""A key may be there twice."""
 _TIME = st.integers(0, 2**64 - 1)
 _ID = st.sampled_from([0, 1, 8, 16]).flatmap(lambda size: st.binary(min_size=size, max_size=size))
 _SPAN = st.builds(
@@ -63,14 +68,34 @@ def request(spans: list[Span], resource: list[KeyValue]) -> ExportTraceServiceRe
     return body
 
 
-def as_otlp_json(body: ExportTraceServiceRequest, *, enumerations_by_name: bool) -> bytes:
-    """Protobuf's JSON, with ids in hex as OTLP has it."""
-    document: dict[str, Any] = MessageToDict(body, use_integers_for_enums=not enumerations_by_name)
-    for resource_spans, raw_resource in zip(document.get("resourceSpans", []), body.resource_spans, strict=True):
-        for scope_spans, raw_scope in zip(resource_spans.get("scopeSpans", []), raw_resource.scope_spans, strict=True):
-            for span, raw in zip(scope_spans.get("spans", []), raw_scope.spans, strict=True):
-                span["traceId"], span["spanId"] = raw.trace_id.hex(), raw.span_id.hex()
-                span["parentSpanId"] = raw.parent_span_id.hex()
+class Spelling(NamedTuple):
+    """How a producer writes JSON where it has a choice."""
+
+    enumerations_by_name: bool
+    ids_in_hex: bool
+    """As OTLP has it; else in base64, as protobuf's JSON mapping has it."""
+    snake_case: bool
+    """Protobuf's own names of fields."""
+
+
+def as_otlp_json(body: ExportTraceServiceRequest, spelling: Spelling) -> bytes:
+    """Protobuf's JSON."""
+    document: dict[str, Any] = MessageToDict(
+        body,
+        use_integers_for_enums=not spelling.enumerations_by_name,
+        preserving_proto_field_name=spelling.snake_case,
+    )
+    if not spelling.ids_in_hex:
+        return json.dumps(document).encode()
+    spans_of, scopes_of, resources = (
+        ("spans", "scope_spans", "resource_spans") if spelling.snake_case else ("spans", "scopeSpans", "resourceSpans")
+    )
+    names = ("trace_id", "span_id", "parent_span_id") if spelling.snake_case else ("traceId", "spanId", "parentSpanId")
+    for resource_spans, raw_resource in zip(document.get(resources, []), body.resource_spans, strict=True):
+        for scope_spans, raw_scope in zip(resource_spans.get(scopes_of, []), raw_resource.scope_spans, strict=True):
+            for span, raw in zip(scope_spans.get(spans_of, []), raw_scope.spans, strict=True):
+                ids = (raw.trace_id.hex(), raw.span_id.hex(), raw.parent_span_id.hex())
+                span |= dict(zip(names, ids, strict=True))
     return json.dumps(document).encode()
 
 
@@ -79,12 +104,32 @@ def plain(decoded: Decoded) -> tuple[list[object], list[tuple[RejectReason, str]
     return list(decoded.spans), [(reject.reason, reject.field) for reject in decoded.rejects]
 
 
-@given(st.lists(_SPAN, max_size=3), _ATTRIBUTES, st.booleans())
-def test_protobuf_and_json_of_one_request_are_decoded_alike(spans: list[Span], resource: list[KeyValue], by_name: bool) -> None:
+@given(st.lists(_SPAN, max_size=3), _ATTRIBUTES, st.builds(Spelling, st.booleans(), st.booleans(), st.booleans()))
+def test_protobuf_and_json_of_one_request_are_decoded_alike(
+    spans: list[Span], resource: list[KeyValue], spelling: Spelling
+) -> None:
     body = request(spans, resource)
     expected = plain(decode_protobuf(body.SerializeToString(), ALLOW))
-    assert expected == plain(decode_json(as_otlp_json(body, enumerations_by_name=by_name), ALLOW))
+    assert expected == plain(decode_json(as_otlp_json(body, spelling), ALLOW))
     assert len(spans) == len(expected[0]) + len(expected[1])
+
+
+def texts(value: object) -> Iterator[str]:
+    """Every text in something that was decoded."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, tuple | list):
+        for part in value:
+            yield from texts(part)
+    elif isinstance(value, dict):
+        yield from texts([*value.items()])
+
+
+@given(st.lists(_SPAN, max_size=3), _ATTRIBUTES)
+def test_every_text_that_is_kept_is_one_that_postgres_takes(spans: list[Span], resource: list[KeyValue]) -> None:
+    for text in texts(decode_protobuf(request(spans, resource).SerializeToString(), ALLOW).spans):
+        assert "\0" not in text
+        assert text == text.encode().decode()
 
 
 @given(st.binary(max_size=200))

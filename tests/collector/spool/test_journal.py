@@ -86,7 +86,7 @@ def test_damaged_record_is_set_aside_and_the_others_are_replayed(tmp_path: Path)
         while (last := taken[-1]) is not None:
             assert 0 == journal.advance(last)
             taken.append(journal.take())
-        assert [[], [(Reason.CORRUPT, 1)], []] == [list(one.set_aside) for one in taken if one]
+        assert [[], [(Reason.CORRUPT, 1, 0)], []] == [list(one.set_aside) for one in taken if one]
         assert [[0], [], [2]] == [numbers(one.requests) for one in taken if one]
     assert [damaged] == [kept.read_bytes() for kept in tmp_path.glob("*.corrupt")]
     assert [] == segments(tmp_path)
@@ -118,7 +118,7 @@ def test_record_of_a_later_version_is_set_aside_and_read_by_whoever_knows_it(tmp
         journal.append([record(1), record(2, version=9), record(3)], 3, AT)
         taken = journal.take()
         assert taken is not None
-        assert ([1, 3], ((Reason.UNKNOWN_VERSION, 1),)) == (numbers(taken.requests), taken.set_aside)
+        assert ([1, 3], ((Reason.UNKNOWN_VERSION, 1, 0),)) == (numbers(taken.requests), taken.set_aside)
         journal.advance(taken)
     (kept,) = tmp_path.glob("*.unknown_version")
     assert record(1) + record(2, version=9) + record(3) == kept.read_bytes()

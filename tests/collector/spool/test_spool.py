@@ -79,7 +79,7 @@ async def replaying(spool: Spool, store: Store) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - gauges and lists set no event
             await asyncio.sleep(0)
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from psycopg import AsyncConnection
 
-from collector.engines.vllm import read
+from collector.engines import Reader
 from collector.event import Change, ChangeKind, Event, EventKind
-from collector.exposition import parse
+from collector.metrics import GPU_MEMORY_USED
 from collector.replica import ReplicaState, see_health
-from collector.sample import Health
+from collector.sample import Health, Snapshot
 from collector.store.connection import Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
@@ -39,9 +39,15 @@ def store_on(database: Database) -> FleetStore:
     return FleetStore(database, Dictionary(database))
 
 
+def snapshots_of(text: str, at: datetime) -> list[Snapshot]:
+    plan, page = Reader().parse(text)
+    assert plan is not None
+    return plan.snapshots(page.values, scraped_at=at, replica="vllm-0", model=None, scrape_seconds=0.02)
+
+
 async def test_snapshot_holds_values_and_histograms_with_their_edges(connected: Database, look: AsyncConnection[Any]) -> None:
     at = now()
-    snapshots = read(parse(PAGE), scraped_at=at, replica="vllm-0", model=None, scrape_seconds=0.02)
+    snapshots = snapshots_of(PAGE, at)
     await store_on(connected).write(state(), (), snapshots)
     cursor = await look.execute(
         "SELECT scraped_at, engine, models.name, requests_running, prefix_cache_hits, ttft_seconds_buckets, edges"
@@ -53,7 +59,7 @@ async def test_snapshot_holds_values_and_histograms_with_their_edges(connected: 
 
 
 async def test_gauges_alone_have_no_layout(connected: Database, look: AsyncConnection[Any]) -> None:
-    (snapshot,) = read(parse(PAGE), scraped_at=now(), replica="vllm-0", model=None, scrape_seconds=0.02)
+    (snapshot,) = snapshots_of(PAGE, now())
     await store_on(connected).write(state(), (), [replace(snapshot, histograms={})])
     assert [(None, None)] == await rows(look, "snapshots", "layout_id, ttft_seconds_buckets")
 
@@ -125,7 +131,7 @@ async def test_row_of_each_engine_and_model_is_kept(connected: Database, look: A
         f'vllm:num_requests_running{{engine="{engine}",model_name="{model}"}} {running}'
         for engine, model, running in [("0", "a", 1), ("0", "b", 2), ("1", "a", 3)]
     )
-    snapshots = read(parse(text), scraped_at=now(), replica="vllm-0", model=None, scrape_seconds=0.02)
+    snapshots = snapshots_of(text, now())
     store = store_on(connected)
     await store.write(state(), (), snapshots)
     await store.write(state(), (), snapshots)
@@ -143,3 +149,24 @@ async def test_heartbeat_moves(connected: Database, look: AsyncConnection[Any]) 
     assert [("host:1", at, at + timedelta(seconds=5), at)] == await rows(
         look, "collectors", "name, started_at, seen_at, span_at"
     )
+
+
+async def test_what_an_exporter_tells_of_replicas_makes_it_none(connected: Database, look: AsyncConnection[Any]) -> None:
+    snapshot = Snapshot(
+        scraped_at=now(), replica="vllm-0", engine="gpu0", model="unknown", values={GPU_MEMORY_USED: 5.0}, histograms={}
+    )
+    xid = Event(at=now(), kind=EventKind.GPU_XID, replica="vllm-1", detail={"xid": "79"})
+    exporter = replace(state(), replica="exporter")
+    await store_on(connected).write_observed(exporter, (xid,), [snapshot])
+    assert [] == await rows(look, "replica_states", "*")
+    assert [("gpu0", 5.0)] == await rows(look, "snapshots", "engine, gpu_memory_used_bytes")
+    cursor = await look.execute("SELECT name FROM replicas JOIN snapshots ON replica_id = id")
+    assert [("vllm-0",)] == await cursor.fetchall()
+    cursor = await look.execute("SELECT name, kind FROM replicas JOIN events ON replica_id = replicas.id")
+    assert [("vllm-1", "gpu_xid")] == await cursor.fetchall()
+
+
+async def test_role_of_an_engine_is_kept(connected: Database, look: AsyncConnection[Any]) -> None:
+    snapshots = snapshots_of('sglang:num_running_reqs{engine_type="prefill",model_name="m"} 1', now())
+    await store_on(connected).write(state(), (), snapshots)
+    assert [("prefill", 1.0)] == await rows(look, "snapshots", "role, requests_running")
