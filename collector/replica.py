@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from collector.change import config_detail
 from collector.event import Event, EventKind
 from collector.metrics import REQUESTS_RUNNING, REQUESTS_WAITING, Family, Kind
 from collector.sample import Health, Snapshot
@@ -16,9 +17,13 @@ FROZEN_AFTER = timedelta(seconds=30)
 """A busy engine's counters move at every step; this many equal scrapes over this long are no coincidence."""
 START_JITTER = timedelta(seconds=2)
 """Two readings of one process's start may differ by rounding."""
+MOST_STARTS = 8
+"""Starts of earlier processes that are remembered of a replica."""
 
 Values = Mapping[tuple[str, str], Mapping[Family, float]]
 """Per engine and model, what a scrape said of it."""
+Configs = Mapping[tuple[str, str], Mapping[str, str]]
+"""Per engine and model, what it last said that it is configured with."""
 _API_PROCESS = ("process_", "http_", "admission_")
 """Families of the process that answers, which go on when the engine behind it stands still."""
 
@@ -45,9 +50,14 @@ class ReplicaState:
     requests_waiting: float | None = None
     zombie: bool = False
     values: Values = field(default_factory=dict)
+    configs: Configs = field(default_factory=dict)
     same_since: datetime | None = None
     """Since when every value stands still while requests are said to run."""
     same_scrapes: int = 0
+    starts: tuple[datetime, ...] = ()
+    """Starts of the processes that answered, the last one last."""
+    two_processes: bool = False
+    """Whether an earlier process answered again since the last one started."""
 
     @property
     def gauges_frozen_since(self) -> datetime | None:
@@ -92,6 +102,7 @@ def see_scrape(state: ReplicaState, snapshots: Sequence[Snapshot], now: datetime
     same = bool(running) and values == state.values
     started_at = next((snapshot.process_started_at for snapshot in snapshots if snapshot.process_started_at), None)
     fallen = _fallen(state.values, values)
+    again = started_at is not None and any(abs(started_at - start) <= START_JITTER for start in state.starts[:-1])
     new = replace(
         state,
         model=snapshots[0].model,
@@ -104,6 +115,9 @@ def see_scrape(state: ReplicaState, snapshots: Sequence[Snapshot], now: datetime
         # A failing engine whose page says that it is busy is dying, or just died; one that looks idle is a zombie.
         zombie=state.health is Health.FAILING and not running,
         values=values,
+        configs={**state.configs, **_configs(snapshots)},
+        starts=_starts(state.starts, started_at),
+        two_processes=again or (state.two_processes and started_at is not None and _is_known(state.starts, started_at)),
         same_since=(state.same_since or state.scraped_at or now) if same else None,
         same_scrapes=state.same_scrapes + 1 if same else 1,
     )
@@ -124,15 +138,44 @@ def _scrape_events(
     events = []
     if old.scrape_failed_at is not None:
         events.append(_event(new, EventKind.SCRAPE_RECOVERED, now, {}))
-    if started_at is not None and old.process_started_at is not None and started_at - old.process_started_at > START_JITTER:
+    if new.two_processes:
+        # Their counters have nothing to do with each other, and neither starts when the other answers.
+        if not old.two_processes:
+            detail = {"started_at": ", ".join(start.isoformat() for start in new.starts)}
+            events.append(_event(new, EventKind.TWO_PROCESSES, now, detail))
+    elif started_at is not None and old.process_started_at is not None and started_at - old.process_started_at > START_JITTER:
         events.append(_event(new, EventKind.RESTART, now, {"started_at": started_at.isoformat()}))
     elif fallen is not None:
         events.append(_event(new, EventKind.COUNTER_RESET, now, {"counter": fallen}))
+    reconfigured = _reconfigured(old.configs, new.configs)
+    if reconfigured and not new.two_processes:
+        events.append(_event(new, EventKind.CONFIG_CHANGED, now, reconfigured))
     if new.zombie and not old.zombie:
         events.append(_event(new, EventKind.ZOMBIE, now, {"status": str(new.health_status)}))
     if new.gauges_frozen_since is not None and old.gauges_frozen_since is None:
         events.append(_event(new, EventKind.GAUGES_FROZEN, now, {"since": new.gauges_frozen_since.isoformat()}))
     return events
+
+
+def _is_known(starts: Sequence[datetime], started_at: datetime) -> bool:
+    return any(abs(started_at - start) <= START_JITTER for start in starts)
+
+
+def _starts(starts: tuple[datetime, ...], started_at: datetime | None) -> tuple[datetime, ...]:
+    """The starts with one more, where it is a new one."""
+    if started_at is None or _is_known(starts, started_at):
+        return starts
+    return (*starts, started_at)[-MOST_STARTS:]
+
+
+def _configs(snapshots: Sequence[Snapshot]) -> dict[tuple[str, str], Mapping[str, str]]:
+    return {(snapshot.engine, snapshot.model): snapshot.config for snapshot in snapshots if snapshot.config}
+
+
+def _reconfigured(old: Configs, new: Configs) -> dict[str, str]:
+    """What the first engine that changed says of it: those of one page are configured alike."""
+    details = (config_detail(old[engine], config) for engine, config in new.items() if engine in old)
+    return next((detail for detail in details if detail), {})
 
 
 def _lasting(snapshot: Snapshot) -> dict[Family, float]:

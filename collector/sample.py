@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
 from typing import NamedTuple
@@ -37,6 +37,8 @@ class Health(IntEnum):
     """An answer that is not 200: the process is there and its engine is not."""
     UNREACHABLE = 3
     """No answer: refused, reset, or slower than the timeout."""
+    GONE = 4
+    """No target any more: nobody asks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,5 +54,9 @@ class Snapshot:
     model: str
     values: Mapping[Family, float]
     histograms: Mapping[Family, Histogram]
+    role: str | None = None
+    """prefill or decode, where the engine says that it does one of them."""
+    config: Mapping[str, str] = field(default_factory=dict)
+    """What the engine says that it is configured with, where it does."""
     process_started_at: datetime | None = None
     scrape_seconds: float = 0.0

@@ -1,4 +1,7 @@
-"""Two loops per target: its health every few seconds, its metrics less often. A failed scrape is a fact too."""
+"""Two loops per target: its health every few seconds, its metrics less often. A failed scrape is a fact too.
+
+A third one, where the configuration wants it, calls the engine itself.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +9,37 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from time import perf_counter
-from typing import NamedTuple
+from zlib import crc32
 
 import aiohttp
 import structlog
 
 from collector import telemetry
+from collector.canary import Canary
 from collector.config import Config, Target
-from collector.engines import vllm
-from collector.errors import MalformedExposition, StoreUnavailable
-from collector.event import RESTARTS, Event
-from collector.exposition import parse
-from collector.metrics import Kind
+from collector.engines.plan import Plan
+from collector.errors import StoreUnavailable
+from collector.event import RESTARTS, Change, Event, EventKind
+from collector.exporter import Exporter
+from collector.fetch import FailedScrape, ask_health, session
+from collector.metrics import Family, Kind
+from collector.pages import EXPORTERS, NOT_FOUND, Pages
 from collector.replica import ReplicaState, Seen, see_failed_scrape, see_health, see_scrape
-from collector.sample import Health, Sample, Snapshot
+from collector.request import Request
+from collector.sample import Health, Snapshot
 from collector.store.fleet import FleetStore
+from collector.store.request import Judged, RequestStore
 from collector.trace import tracer
+from collector.upgrade import Known, see_families, see_version
 
-HEALTH_TIMEOUT_SECONDS = 3.0
-SCRAPE_TIMEOUT_SECONDS = 10.0
 MOST_EVENTS_KEPT = 1000
 """Events of one target that wait in memory while Postgres is away; the oldest go first."""
 RECHECK_SECONDS = 1.0
 """Time between two checks of a target that is not ready: whether it stays so is what a page waits for."""
-LARGEST_PAGE_BYTES = 8 * 2**20
+APART_SECONDS = 0.005
+"""Time between two targets' looks, on average, as long as their interval has room for all."""
 
 Now = Callable[[], datetime]
 Sleep = Callable[[float], Awaitable[None]]
@@ -41,28 +50,48 @@ def _utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-class FailedScrape(Exception):
-    """A target gave no exposition. The message says why, without what it answered beyond 80 characters."""
-
-
-def session() -> aiohttp.ClientSession:
-    """A client that connects anew each time.
-
-    Users do too; and a kept connection would stay with one process behind a name, and race with the server's idle timeout,
-    which is vLLM's 5 s and our interval.
-    """
-    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True), cookie_jar=aiohttp.DummyCookieJar())
-
-
 async def watch(
-    target: Target, config: Config, fleet: FleetStore, *, now: Now = _utc_now, sleep: Sleep = asyncio.sleep
+    target: Target,
+    config: Config,
+    fleet: FleetStore,
+    *,
+    calls: RequestStore | None = None,
+    known: Callable[[], Sequence[Target]] | None = None,
+    now: Now = _utc_now,
+    sleep: Sleep = asyncio.sleep,
 ) -> None:
-    """Watch one target until cancelled."""
-    async with session() as client:
+    """Watch one target until cancelled.
+
+    ``calls`` keeps what the canary's calls come to, where it is configured; nobody else writes with it. ``known`` gives all
+    targets as they are now, of which an exporter may tell; those of the configuration unless given.
+    """
+    known = known or (lambda: config.targets)
+    offset = start_offset(target, len(known()))
+    if offset:
+        await sleep(offset)
+    async with session() as client, asyncio.TaskGroup() as loops:
+        if target.engine in EXPORTERS:
+            exporter = Exporter(target, config, fleet, client, now, known)
+            loops.create_task(_repeat(exporter.scrape, sleep))
+            return
         watcher = Watcher(target, config, fleet, client, now)
-        async with asyncio.TaskGroup() as loops:
-            loops.create_task(_repeat(watcher.check_health, sleep))
-            loops.create_task(_repeat(watcher.scrape, sleep))
+        loops.create_task(_repeat(watcher.check_health, sleep))
+        loops.create_task(_repeat(watcher.scrape, sleep))
+        if calls is not None and config.canary.interval_seconds is not None:
+
+            async def keep(call: Request, events: tuple[Event, ...]) -> None:
+                # It is synthetic, and no objective judges it.
+                await calls.write([Judged(call, ())], now())
+                await fleet.write_events(events)
+
+            place = (config.cluster, config.environment)
+            canary = Canary(target, config.canary, client, lambda: watcher.state.model, keep, now, place=place)
+            loops.create_task(_repeat(canary.probe, sleep))
+
+
+def start_offset(target: Target, targets: int) -> float:
+    """How long to wait before the first look [s]: many looked at in one moment would wait for each other, and time out."""
+    return min(APART_SECONDS * targets, target.health_seconds) * crc32(target.replica_name.encode()) / 2**32
 
 
 async def _repeat(step: Callable[[], Awaitable[float]], sleep: Sleep) -> None:
@@ -85,14 +114,19 @@ class Watcher:
         self._fleet = fleet
         self._session = session
         self._now = now
-        self._url = target.url.rstrip("/")
+        self._pages = Pages(session, target)
+        self._model = target.model
+        self._known = Known()
+        self._ask_version = True
+        self._families: frozenset[Family] = frozenset()
+        self._changes: tuple[Change, ...] = ()
         self._full_minute: datetime | None = None
         self._storing = True
         self._waiting: tuple[Event, ...] = ()
         self._writing = asyncio.Lock()
         self.state = ReplicaState(
             replica=target.replica_name,
-            url=self._url,
+            url=target.url.rstrip("/"),
             environment=target.environment or config.environment,
             cluster=config.cluster,
             model=target.model,
@@ -104,9 +138,18 @@ class Watcher:
         """One health check. Returns the pause before the next [s]."""
         # A check that takes long counts from its start: one that runs into its timeout is one failed check, not two.
         at = self._now()
-        health, status = await ask_health(self._session, self._url)
+        engine = self._pages.engine
+        if engine is None:
+            health, status = await ask_health(self._session, self.state.url)
+            if status == NOT_FOUND:
+                # Not every engine has this path; which one it is, the first scrape tells.
+                return min(RECHECK_SECONDS, self._target.health_seconds)
+        else:
+            path, seconds = engine.health_path, engine.health_timeout_seconds
+            health, status = await ask_health(self._session, self.state.url, path, seconds)
         seen = self._take(see_health(self.state, health, status, at))
-        await self._write(seen, ())
+        self._ask_version = self._ask_version or any(event.kind is EventKind.ENGINE_READY for event in seen.events)
+        await self._write(seen.events, ())
         return self._target.health_seconds if health is Health.READY else min(RECHECK_SECONDS, self._target.health_seconds)
 
     async def scrape(self) -> float:
@@ -114,46 +157,75 @@ class Watcher:
         start, at = perf_counter(), self._now()
         try:
             with tracer.start_as_current_span("scrape", attributes={"replica": self.state.replica}):
-                samples = await fetch(self._session, self._url)
-            took = perf_counter() - start
-            snapshots = read(samples, self._target, at, took)
+                plan, values = await self._pages.next()
         except FailedScrape as failed:
             telemetry.SCRAPES.labels(self.state.replica, "failed").inc()
             seen = self._take(see_failed_scrape(self.state, str(failed), self._now()))
             if seen.events:
                 log.warning("scrape failed", replica=self.state.replica, reason=str(failed))
-            await self._write(seen, ())
+            await self._write(seen.events, ())
             return self._target.scrape_seconds
+        took = perf_counter() - start
         telemetry.SCRAPES.labels(self.state.replica, "ok").inc()
         telemetry.SCRAPE_SECONDS.observe(took)
+        await self._name_model(plan)
+        read = partial(
+            plan.snapshots, values, scraped_at=at, replica=self.state.replica, model=self._model, scrape_seconds=took
+        )
+        snapshots = read(histograms=False)
         seen = self._take(see_scrape(self.state, snapshots, at))
-        await self._write(seen, self._kept(snapshots, restarted=any(event.kind in RESTARTS for event in seen.events)))
+        restarted = any(event.kind in RESTARTS for event in seen.events)
+        full = self._is_full(at, restarted=restarted)
+        events = (*seen.events, *await self._learn(plan, at, restarted=restarted))
+        await self._write(events, read(histograms=True) if full else [_gauges(snapshot) for snapshot in snapshots], full=full)
         return self._target.scrape_seconds
+
+    async def _name_model(self, plan: Plan) -> None:
+        """An engine whose page names no model is asked for it, until it answers."""
+        if self._model is None and not any(part.model for part in plan.parts):
+            self._model = await self._pages.model()
+
+    async def _learn(self, plan: Plan, at: datetime, *, restarted: bool) -> tuple[Event, ...]:
+        """What the page says of the engine's version. It is asked for when it may have changed."""
+        replica, model = self.state.replica, self.state.model
+        if self._ask_version or restarted or plan.families != self._families:
+            self._families = plan.families
+            version = await self._pages.version()
+            self._ask_version = False
+            self._known, change = see_version(self._known, version, replica, model, at)
+            if change is not None:
+                log.info("another version", replica=replica, **change.detail)
+                self._changes = (*self._changes, change)
+        self._known, gone = see_families(self._known, plan.families, replica, model, at)
+        return () if gone is None else (gone,)
 
     def _take(self, seen: Seen) -> Seen:
         """The new state is in force before it is written: the other loop must see it, whatever Postgres does."""
         self.state = seen.state
         return seen
 
-    def _kept(self, snapshots: Sequence[Snapshot], *, restarted: bool) -> Sequence[Snapshot]:
-        """Everything once a minute and after a restart; gauges alone in between."""
-        minute = snapshots[0].scraped_at.replace(second=0, microsecond=0)
-        if restarted or minute != self._full_minute:
-            self._full_minute = minute
-            return snapshots
-        return [_gauges(snapshot) for snapshot in snapshots]
+    def _is_full(self, at: datetime, *, restarted: bool) -> bool:
+        """Everything is kept once a minute and after a restart; gauges alone in between."""
+        minute = at.replace(second=0, microsecond=0)
+        if not restarted and minute == self._full_minute:
+            return False
+        self._full_minute = minute
+        return True
 
-    async def _write(self, seen: Seen, snapshots: Sequence[Snapshot]) -> None:
+    async def _write(self, events: Sequence[Event], snapshots: Sequence[Snapshot], *, full: bool = False) -> None:
         try:
             # One at a time and always the newest state: an older one that commits later would undo what the other loop saw.
             async with self._writing:
                 # An event is seen once, so it waits in memory for the first write that commits.
-                self._waiting = (*self._waiting, *seen.events)[-MOST_EVENTS_KEPT:]
+                self._waiting = (*self._waiting, *events)[-MOST_EVENTS_KEPT:]
                 await self._fleet.write(self.state, self._waiting, snapshots)
                 self._waiting = ()
+                while self._changes:
+                    await self._fleet.write_change(self._changes[0])
+                    self._changes = self._changes[1:]
         except StoreUnavailable as unavailable:
             # The minute still lacks its counters: the next scrape brings them.
-            if any(snapshot.histograms for snapshot in snapshots):
+            if full:
                 self._full_minute = None
             if self._storing:
                 log.warning("what a target says is not kept", replica=self.state.replica, reason=str(unavailable))
@@ -163,94 +235,6 @@ class Watcher:
             if not self._storing:
                 log.info("what a target says is kept again", replica=self.state.replica)
             self._storing = True
-
-
-async def ask_health(client: aiohttp.ClientSession, url: str) -> tuple[Health, int | None]:
-    """One health check, with the HTTP status of the answer. A redirect is no health: a login page answers 200 too."""
-    try:
-        timeout = aiohttp.ClientTimeout(total=HEALTH_TIMEOUT_SECONDS)
-        async with client.get(f"{url}/health", timeout=timeout, allow_redirects=False) as response:
-            return (Health.READY if response.status == 200 else Health.FAILING), response.status
-    except (aiohttp.ClientError, TimeoutError):
-        return Health.UNREACHABLE, None
-
-
-def read(samples: Sequence[Sample], target: Target, at: datetime, took: float) -> list[Snapshot]:
-    """The snapshots of a target's page, at least one.
-
-    :raises FailedScrape: where none of it is the engine's
-    """
-    snapshots = vllm.read(samples, scraped_at=at, replica=target.replica_name, model=target.model, scrape_seconds=took)
-    if not snapshots:
-        raise FailedScrape("no vllm: metric on the page: another server, or --disable-log-stats")
-    return snapshots
-
-
-async def fetch(session: aiohttp.ClientSession, url: str) -> list[Sample]:
-    """One page of metrics.
-
-    :raises FailedScrape: where there is none
-    """
-    try:
-        async with session.get(f"{url}/metrics", timeout=aiohttp.ClientTimeout(total=SCRAPE_TIMEOUT_SECONDS)) as response:
-            if response.status != 200:
-                raise FailedScrape(f"HTTP {response.status}")
-            body = await response.content.read(LARGEST_PAGE_BYTES + 1)
-            while len(body) <= LARGEST_PAGE_BYTES and (more := await response.content.read(LARGEST_PAGE_BYTES + 1 - len(body))):
-                body += more
-    except TimeoutError:
-        raise FailedScrape(f"no answer within {SCRAPE_TIMEOUT_SECONDS:.0f} s") from None
-    except aiohttp.ClientError as error:
-        raise FailedScrape(type(error).__name__) from error
-    if len(body) > LARGEST_PAGE_BYTES:
-        raise FailedScrape(f"a page of more than {LARGEST_PAGE_BYTES} bytes")
-    try:
-        return parse(body.decode("utf-8", "replace"))
-    except MalformedExposition as malformed:
-        raise FailedScrape(str(malformed)) from malformed
-
-
-class Checked(NamedTuple):
-    """What one look at a target found, for a person who sets it up."""
-
-    replica: str
-    url: str
-    health: Health
-    health_status: int | None
-    failure: str | None
-    """Why there is no snapshot; ``None`` where there is one."""
-    models: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ()
-    families: int = 0
-    unknown: tuple[str, ...] = ()
-    """The engine's metric names that nobody here reads."""
-
-
-async def check(targets: Sequence[Target]) -> list[Checked]:
-    """Scrape each target once."""
-    async with session() as client:
-        return list(await asyncio.gather(*(_check(client, target) for target in targets)))
-
-
-async def _check(client: aiohttp.ClientSession, target: Target) -> Checked:
-    url = target.url.rstrip("/")
-    health, status = await ask_health(client, url)
-    try:
-        samples = await fetch(client, url)
-        snapshots = read(samples, target, _utc_now(), 0.0)
-    except FailedScrape as failed:
-        return Checked(target.replica_name, target.url, health, status, str(failed))
-    return Checked(
-        target.replica_name,
-        target.url,
-        health,
-        status,
-        None,
-        tuple(sorted({snapshot.model for snapshot in snapshots})),
-        tuple(snapshot.engine for snapshot in snapshots),
-        max(len(snapshot.values) + len(snapshot.histograms) for snapshot in snapshots),
-        tuple(vllm.unknown_names(samples)),
-    )
 
 
 def _gauges(snapshot: Snapshot) -> Snapshot:

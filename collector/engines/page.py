@@ -1,103 +1,217 @@
-"""One engine's samples of a page, by name: what every engine's reader starts from."""
+"""Which series of a page belong together: a layout and an Engine to a Plan.
+
+A family's value is the sum over the labels that nobody selects by. What an engine says twice, as a total beside its parts or
+once for each of its ranks, is counted once.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
-from collector import telemetry
-from collector.metrics import FAMILIES, Family, Kind, Source
-from collector.sample import Histogram, Sample
+from collector.engines.engine import Engine, Source
+from collector.engines.plan import Buckets, Number, Part, Plan
+from collector.errors import MalformedExposition
+from collector.exposition import Layout, Series
+from collector.metrics import Family, Kind
 
-LARGEST_COUNT = 2.0**53
-"""Above it a float no longer tells two counts apart."""
-_LATEST_TIME = 1e11
-"""A Unix time beyond it, in the year 5138, is no time [s]."""
-_NOT_ADDED = ("ratio", "bool")
-"""Units whose values are not added: several engines behind one page are as full as the fullest."""
+_LONGEST_LABEL = 200
+"""Characters of a label that are kept: names live for ever in a dictionary whose index has a limit."""
+MOST_ROWS = 512
+"""Engines and models of one page: each is a row of every scrape, and a model's name is kept for ever."""
+_ROLES = ("prefill", "decode")
+_MODEL_LABEL = "model_name"
 
 
-class Page:
-    """The samples of one engine, by name without the engine's prefix."""
+class _Own(NamedTuple):
+    """A series of the engine: its name without prefix, its labels, and its place on the page."""
 
-    def __init__(self, samples: Iterable[Sample]) -> None:
-        self._by_name: dict[str, list[Sample]] = defaultdict(list)
-        for sample in samples:
-            self._by_name[sample.name].append(sample)
+    name: str
+    labels: Mapping[str, str]
+    place: int
 
-    def values(self) -> dict[Family, float]:
-        """Gauges and counters, each by its first source that is present. A value that is no finite number is unknown."""
-        found = {family: self._value(family) for family in FAMILIES if family.kind is not Kind.HISTOGRAM}
-        return {family: value for family, value in found.items() if value is not None and math.isfinite(value)}
 
-    def histograms(self) -> dict[Family, Histogram]:
-        """Cumulative counts by the edges that the page has. One that makes no sense is left out and counted."""
-        found = {family: self._histogram(family.vllm) for family in FAMILIES if family.kind is Kind.HISTOGRAM}
-        return {family: histogram for family, histogram in found.items() if histogram is not None}
+def make_plan(engine: Engine, layout: Layout) -> Plan | None:
+    """How to read an engine's pages; ``None`` where nothing on them is that engine's.
 
-    def time(self, name: str) -> datetime | None:
-        """The earliest of some Unix times."""
-        found = [sample.value for sample in self._by_name.get(name, ()) if 0 < sample.value < _LATEST_TIME]
-        return datetime.fromtimestamp(min(found), UTC) if found else None
-
-    def _value(self, family: Family) -> float | None:
-        """Added over the labels that nobody selects by."""
-        for source in family.vllm:
-            for name in _spellings(family, source):
-                found = [sample.value for sample in self._by_name.get(name, ()) if _selected(sample, source)]
-                if found:
-                    return max(found) if family.unit in _NOT_ADDED else sum(found)
+    :raises MalformedExposition: where there are more engines and models on one page than any server has
+    """
+    named, process = _own(engine, layout.series)
+    if not named:
         return None
+    parts = _parts(engine, named, process)
+    stems = {own.name.removesuffix("_bucket") for own in named + process} | _declared(engine, layout)
+    present = {
+        family
+        for family, sums in engine.sources.items()
+        if any(all(not stems.isdisjoint(_spellings(family, source)) for source in added) for added in sums)
+    }
+    everything = [*named, *process]
+    return Plan(
+        engine,
+        tuple(parts),
+        tuple(tuple(own.place for own in everything if own.name == name) for name in engine.starts),
+        frozenset(present),
+        engine.unknown({own.name for own in named}),
+    )
 
-    def _histogram(self, sources: Iterable[Source]) -> Histogram | None:
-        for source in sources:
-            for name in (source.name, f"{source.name}_total"):
-                series: dict[frozenset[tuple[str, str]], dict[float, float]] = defaultdict(dict)
-                for sample in self._by_name.get(f"{name}_bucket", ()):
-                    if _selected(sample, source):
-                        rest = frozenset(label for label in sample.labels.items() if label[0] != "le")
-                        series[rest][_edge(sample)] = sample.value
-                if series:
-                    total = sum(sample.value for sample in self._by_name.get(f"{name}_sum", ()) if _selected(sample, source))
-                    return _sound(_added(series.values()), total)
-        return None
+
+def _own(engine: Engine, series: Sequence[Series]) -> tuple[list[_Own], list[_Own]]:
+    """The engine's own series without their prefix, and those of its process."""
+    named, process = [], []
+    for place, (name, labels) in enumerate(series):
+        match = engine.prefix.match(name)
+        if match is not None and not labels.get(engine.foreign_label):
+            named.append(_Own(name[match.end() :], labels, place))
+        elif match is None and engine.process and name.startswith(engine.process):
+            process.append(_Own(name, labels, place))
+    return named, process
+
+
+def _declared(engine: Engine, layout: Layout) -> set[str]:
+    matches = ((name, engine.prefix.match(name)) for name in layout.declared)
+    return {name[match.end() :] for name, match in matches if match is not None}
+
+
+class _Row(NamedTuple):
+    """Labels of an engine and its model, each empty where the page does not say."""
+
+    label: str
+    model: str
+
+
+def _row(engine: Engine, own: _Own) -> _Row:
+    return _Row(own.labels.get(engine.engine_label, "")[:_LONGEST_LABEL], own.labels.get(_MODEL_LABEL, "")[:_LONGEST_LABEL])
+
+
+def _rows(engine: Engine, named: Sequence[_Own]) -> list[_Row]:
+    """The engines of a page in the order of their labels; older versions label none. Not every series names its model."""
+    models: dict[str, set[str]] = defaultdict(set)
+    for own in named:
+        row = _row(engine, own)
+        models[row.label].add(row.model)
+    labels = sorted(label for label in models if label) or [""]
+    anywhere = models.get("", set()) - {""}
+    return [_Row(label, model) for label in labels for model in sorted(models[label] - {""} or anywhere or {""})]
+
+
+def _parts(engine: Engine, named: Sequence[_Own], process: Sequence[_Own]) -> list[Part]:
+    """Each engine with its series, and last what several engines share, by model where it names one."""
+    rows = _rows(engine, named)
+    if len(rows) > MOST_ROWS:
+        raise MalformedExposition(f"{len(rows)} engines and models on one page, more than {MOST_ROWS}")
+    shares: dict[_Row, list[_Own]] = {row: [] for row in rows}
+    first: dict[str, _Row] = {"": rows[0] if len(rows) == 1 else _Row("", rows[0].model)}
+    for row in rows:
+        first.setdefault(row.label, row)
+    for own in (*named, *process):
+        row = _row(engine, own)
+        owner = rows[0] if len(rows) == 1 else row if row.model else first.get(row.label, first[""])
+        shares.setdefault(owner, []).append(own)
+    return [_part(engine, row, share) for row, share in shares.items()]
+
+
+def _part(engine: Engine, row: _Row, share: Sequence[_Own]) -> Part:
+    by_name: dict[str, list[_Own]] = defaultdict(list)
+    for own in share:
+        by_name[own.name].append(own)
+    numbers, histograms = [], []
+    for family in engine.sources:
+        if family.kind is Kind.HISTOGRAM:
+            buckets = _buckets(engine, family, by_name)
+            if buckets is not None:
+                histograms.append(buckets)
+        else:
+            places = _places(engine, family, by_name)
+            if places:
+                numbers.append(Number(family, places))
+    roles = {own.labels.get(engine.role_label, "") for own in share} - {""}
+    role = next(iter(roles)) if len(roles) == 1 else ""
+    return Part(
+        row.label,
+        row.model,
+        role if role in _ROLES else None,
+        _config(engine, by_name),
+        tuple(numbers),
+        tuple(histograms),
+    )
+
+
+def _config(engine: Engine, by_name: Mapping[str, Sequence[_Own]]) -> dict[str, str]:
+    for own in by_name.get(engine.config, ()):
+        return {name: value for name, value in own.labels.items() if name not in (engine.engine_label, _MODEL_LABEL)}
+    return {}
+
+
+def _places(engine: Engine, family: Family, by_name: Mapping[str, Sequence[_Own]]) -> tuple[int, ...]:
+    """The places whose values make the family's; none where the page does not say it."""
+    for added in engine.sources[family]:
+        found = [_said(engine, family, source, by_name) for source in added]
+        if all(found):
+            return tuple(own.place for series in found for own in series)
+    return ()
+
+
+def _said(engine: Engine, family: Family, source: Source, by_name: Mapping[str, Sequence[_Own]]) -> Sequence[_Own]:
+    for name in _spellings(family, source):
+        found = [own for own in by_name.get(name, ()) if source.selects(own.labels)]
+        if found:
+            return _counted(engine, found, gauge=family.kind is Kind.GAUGE)
+    return ()
 
 
 def _spellings(family: Family, source: Source) -> tuple[str, ...]:
-    """Counters are written with and without ``_total``."""
-    return (f"{source.name}_total", source.name) if family.kind is Kind.COUNTER else (source.name,)
+    """Counters are written with and without ``_total``; a histogram may have it in its name."""
+    return (source.name,) if family.kind is Kind.GAUGE else (f"{source.name}_total", source.name)
 
 
-def _selected(sample: Sample, source: Source) -> bool:
-    return not source.label or sample.labels.get(source.label) == source.value
+def _counted(engine: Engine, found: Sequence[_Own], *, gauge: bool) -> Sequence[_Own]:
+    """Those of a family's series that are added: no part beside its total, and no second word on the same thing."""
+    for label, value in engine.totals.items():
+        totals = [own for own in found if own.labels.get(label, "") == value]
+        if gauge and totals:
+            found = totals
+    for label in engine.ranks:
+        lowest = min(_rank(own, label) for own in found)
+        found = [own for own in found if _rank(own, label) == lowest]
+    return found
 
 
-def _edge(sample: Sample) -> float:
+def _rank(own: _Own, label: str) -> int:
+    value = own.labels.get(label, "")
+    return int(value) if value.isascii() and value.isdigit() else -1
+
+
+def _buckets(engine: Engine, family: Family, by_name: Mapping[str, Sequence[_Own]]) -> Buckets | None:
+    for (source,) in engine.sources[family]:
+        for name in _spellings(family, source):
+            buckets = [own for own in by_name.get(f"{name}_bucket", ()) if source.selects(own.labels)]
+            if buckets:
+                counted = _counted(engine, buckets, gauge=False)
+                sums = [own for own in by_name.get(f"{name}_sum", ()) if source.selects(own.labels)]
+                places = tuple(own.place for own in _counted(engine, sums, gauge=False)) if sums else ()
+                edges = _added(counted)
+                return Buckets(family, tuple(edges), tuple(edges.values()), places)
+    return None
+
+
+def _added(buckets: Sequence[_Own]) -> dict[float, tuple[int, ...]]:
+    """Places by edge over all series; nothing where the edges differ or make no sense, since such counts do not add up."""
+    series: dict[frozenset[tuple[str, str]], dict[float, int]] = defaultdict(dict)
+    for own in buckets:
+        rest = frozenset(label for label in own.labels.items() if label[0] != "le")
+        series[rest][_edge(own)] = own.place
+    edges = set(next(iter(series.values())))
+    # A NaN among the edges has no place in any order, so sorting is safe only after this look.
+    if any(set(counts) != edges for counts in series.values()) or any(map(math.isnan, edges)) or math.inf not in edges:
+        return {}
+    return {edge: tuple(counts[edge] for counts in series.values()) for edge in sorted(edges)}
+
+
+def _edge(own: _Own) -> float:
     try:
-        return float(sample.labels["le"])
+        return float(own.labels["le"])
     except (KeyError, ValueError):
         return math.nan
-
-
-def _added(series: Collection[Mapping[float, float]]) -> dict[float, float]:
-    """Counts by edge over all series; nothing where their edges differ, since such counts do not add up."""
-    edges = set(next(iter(series)))
-    if any(set(counts) != edges for counts in series):
-        return {}
-    return {edge: sum(counts[edge] for counts in series) for edge in edges}
-
-
-def _sound(buckets: Mapping[float, float], total: float) -> Histogram | None:
-    """The histogram; ``None`` where it would make nonsense of every quantile: counts that fall, edges that are no numbers."""
-    # A NaN among the edges has no place in any order, so sorting is safe only after this look.
-    if any(map(math.isnan, buckets)) or math.inf not in buckets or not math.isfinite(total):
-        telemetry.HISTOGRAMS_MALFORMED.inc()
-        return None
-    edges = sorted(buckets)
-    counts = [buckets[edge] for edge in edges]
-    if not all(0 <= count <= LARGEST_COUNT for count in counts) or counts != sorted(counts):
-        telemetry.HISTOGRAMS_MALFORMED.inc()
-        return None
-    return Histogram(tuple(edges), tuple(int(count) for count in counts), total)

@@ -21,6 +21,7 @@ snapshots = Table(
     column("replica_id", Integer, "Replica"),
     maybe("layout_id", SmallInteger, "Edges of the histogram columns; NULL where the row holds gauges only"),
     column("engine", Text, "The engine's index label, empty where it has none"),
+    maybe("role", Text, "prefill or decode, of an engine that says that it does one of them; NULL for one that does both"),
     *(maybe(family.name, Double, f"{family.help} [{family.unit}]") for family in GAUGES),
     *(maybe(family.name, Double, f"{family.help}; the engine's raw counter [{family.unit}]") for family in COUNTERS),
     *(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg import AsyncConnection, sql
 from psycopg.types.json import Jsonb
@@ -46,6 +46,17 @@ ON CONFLICT (replica_id) DO UPDATE SET
 """
 
 
+_CHANGE_COLUMNS = "at, kind, source, replica_id, model_id, detail"
+_SAME_CHANGE = " AND ".join(f"{name} = %s" for name in _CHANGE_COLUMNS.split(", "))
+
+
+class Kept(NamedTuple):
+    """The row of a change, and whether it was made for it."""
+
+    id: int
+    new: bool
+
+
 class FleetStore:
     """Writes what scrapes and health checks find. May be called by many tasks at once."""
 
@@ -60,7 +71,7 @@ class FleetStore:
 
         :raises StoreUnavailable: when Postgres did not commit
         """
-        await self._dictionary.allocate(_names(state, events, snapshots))
+        await self._dictionary.allocate(_names(state, events, snapshots), rationed=False)
         async with self._database.transaction() as connection:
             await self._write_state(connection, state)
             for event in events:
@@ -71,23 +82,46 @@ class FleetStore:
             for snapshot in snapshots:
                 await _insert(connection, schema.snapshots, self._snapshot_row(snapshot, state))
 
+    async def write_observed(self, state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Snapshot]) -> None:
+        """Keep what an exporter tells of replicas, in one transaction. It is none itself: of ``state`` only its place is kept.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        names = _names(state, events, snapshots)
+        names[schema.replicas] |= {(event.replica,) for event in events} | {(snapshot.replica,) for snapshot in snapshots}
+        await self._dictionary.allocate(names, rationed=False)
+        async with self._database.transaction() as connection:
+            for event in events:
+                await self._write_event(connection, event)
+            for snapshot in snapshots:
+                await _insert(connection, schema.snapshots, self._snapshot_row(snapshot, state))
+
     async def write_events(self, events: Sequence[Event]) -> None:
         """Keep what happened to engines and is known without a scrape, in one transaction.
 
         :raises StoreUnavailable: when Postgres did not commit
         """
-        await self._dictionary.allocate(
-            {
-                schema.replicas: {(event.replica,) for event in events},
-                schema.models: {(event.model,) for event in events if event.model is not None},
-            }
-        )
+        await self._dictionary.allocate(_names_of(events), rationed=False)
         async with self._database.transaction() as connection:
             for event in events:
                 await self._write_event(connection, event)
 
-    async def write_change(self, change: Change) -> None:
-        """Keep a deploy, restart, config or version change that somebody tells of.
+    async def write_new_events(self, events: Sequence[Event]) -> int:
+        """As ``write_events``, of events that may be there already; how many were not.
+
+        :raises StoreUnavailable: when Postgres did not commit
+        """
+        await self._dictionary.allocate(_names_of(events), rationed=False)
+        new = 0
+        async with self._database.transaction() as connection:
+            for event in events:
+                if not await self._is_kept(connection, event):
+                    await self._write_event(connection, event)
+                    new += 1
+        return new
+
+    async def write_change(self, change: Change) -> Kept:
+        """Keep a deploy, restart, config or version change that somebody tells of; one that is there already is not kept twice.
 
         :raises StoreUnavailable: when Postgres did not commit
         """
@@ -97,8 +131,22 @@ class FleetStore:
                 schema.models: [(change.model,)] if change.model is not None else [],
             }
         )
+        row = self._change_row(change)
         async with self._database.transaction() as connection:
-            await self._write_change(connection, change)
+            # of two that tell the same at once, the second waits
+            await connection.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))",
+                (canonical([str(part) for part in (*row, change.detail)]),),
+            )
+            cursor = await connection.execute(
+                # the same change, where it is there
+                f"SELECT id FROM changes WHERE {_SAME_CHANGE} ORDER BY id LIMIT 1",
+                (*row, Jsonb(change.detail)),
+            )
+            known = await cursor.fetchone()
+            if known is not None:
+                return Kept(int(str(known[0])), new=False)
+            return Kept(await self._write_change(connection, change), new=True)
 
     async def write_heartbeat(
         self, name: str, version: str, started_at: datetime, seen_at: datetime, span_at: datetime | None
@@ -140,6 +188,14 @@ class FleetStore:
         }
         await connection.execute(_UPSERT_STATE, row)
 
+    async def _is_kept(self, connection: Connection, event: Event) -> bool:
+        cursor = await connection.execute(
+            # the same thing, told before
+            "SELECT FROM events WHERE at = %s AND kind = %s AND replica_id = %s",
+            (event.at, event.kind.value, self._dictionary.id(schema.replicas, event.replica)),
+        )
+        return cursor.rowcount > 0
+
     async def _write_event(self, connection: Connection, event: Event) -> None:
         await connection.execute(
             # something that happened to an engine
@@ -153,19 +209,25 @@ class FleetStore:
             ),
         )
 
-    async def _write_change(self, connection: Connection, change: Change) -> None:
-        id = self._dictionary.id
-        await connection.execute(
+    async def _write_change(self, connection: Connection, change: Change) -> int:
+        cursor = await connection.execute(
             # something that explains what happened after it
-            "INSERT INTO changes (at, kind, source, replica_id, model_id, detail) VALUES (%s, %s, %s, %s, %s, %s)",
-            (
-                change.at,
-                change.kind.value,
-                change.source,
-                ALL if change.replica is None else id(schema.replicas, change.replica),
-                ALL if change.model is None else id(schema.models, change.model),
-                Jsonb(change.detail),
-            ),
+            f"INSERT INTO changes ({_CHANGE_COLUMNS}) VALUES (%s, %s, %s, %s, %s, %s) RETURNING id",
+            (*self._change_row(change), Jsonb(change.detail)),
+        )
+        row = await cursor.fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def _change_row(self, change: Change) -> tuple[datetime, str, str, int, int]:
+        """The columns of a change, but for its detail."""
+        id = self._dictionary.id
+        return (
+            change.at,
+            change.kind.value,
+            change.source,
+            ALL if change.replica is None else id(schema.replicas, change.replica),
+            ALL if change.model is None else id(schema.models, change.model),
         )
 
     def _snapshot_row(self, snapshot: Snapshot, state: ReplicaState) -> dict[str, object]:
@@ -181,6 +243,7 @@ class FleetStore:
             "replica_id": id(schema.replicas, snapshot.replica),
             "layout_id": id(schema.layouts, _layout(snapshot)) if snapshot.histograms else None,
             "engine": snapshot.engine,
+            "role": snapshot.role,
         }
         row |= {family.name: value for family, value in snapshot.values.items()}
         for family, histogram in snapshot.histograms.items():
@@ -197,6 +260,13 @@ def _names(state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Sna
         schema.environments: {(state.environment,)},
         schema.clusters: {(state.cluster,)},
         schema.layouts: {(_layout(snapshot),) for snapshot in snapshots if snapshot.histograms},
+    }
+
+
+def _names_of(events: Sequence[Event]) -> dict[Table, set[Name]]:
+    return {
+        schema.replicas: {(event.replica,) for event in events},
+        schema.models: {(event.model,) for event in events if event.model is not None},
     }
 
 

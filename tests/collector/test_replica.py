@@ -93,6 +93,24 @@ def test_fallen_counter_of_a_process_that_lives_on_is_a_reset() -> None:
     assert [EventKind.COUNTER_RESET] == kinds(seen)
 
 
+def test_earlier_process_that_answers_again_means_that_two_answer_and_is_told_once() -> None:
+    other = BOOT + timedelta(hours=1)
+    state, told = ready(), []
+    for number, (booted, tokens) in enumerate([(BOOT, 10), (other, 500), (BOOT, 11), (other, 501), (BOOT, 12)], start=1):
+        seen = see_scrape(state, page(15 * number, tokens=tokens, booted=booted), at(15 * number))
+        state = seen.state
+        told += kinds(seen)
+    assert [EventKind.RESTART, EventKind.TWO_PROCESSES] == told
+
+
+def test_restart_after_two_processes_answered_is_a_restart() -> None:
+    state = ready()
+    for number, booted in enumerate([BOOT, BOOT + timedelta(hours=1), BOOT], start=1):
+        state = see_scrape(state, page(15 * number, booted=booted), at(15 * number)).state
+    seen = see_scrape(state, page(60, booted=BOOT + timedelta(hours=2)), at(60))
+    assert ([EventKind.RESTART], False) == (kinds(seen), seen.state.two_processes)
+
+
 def test_engine_whose_health_fails_while_its_page_looks_idle_is_a_zombie() -> None:
     state = see_health(see_scrape(ready(), page(1), at(1)).state, Health.FAILING, 503, at(5)).state
     seen = see_scrape(state, page(6), at(6))

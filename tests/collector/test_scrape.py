@@ -15,13 +15,19 @@ from prometheus_client import REGISTRY
 from collector import metrics
 from collector.config import Config, Target
 from collector.errors import StoreUnavailable
-from collector.event import Event, EventKind
+from collector.event import Change, ChangeKind, Event, EventKind
+from collector.fetch import LARGEST_PAGE_BYTES, session
+from collector.metrics import EngineName
+from collector.pages import LONG_PAGE
 from collector.replica import ReplicaState
 from collector.sample import Health, Snapshot
-from collector.scrape import LARGEST_PAGE_BYTES, RECHECK_SECONDS, Watcher, check, session, watch
+from collector.scrape import RECHECK_SECONDS, Watcher, start_offset, watch
 from collector.store.fleet import FleetStore
 
-PAGE = (Path(__file__).parent.parent / "data" / "vllm" / "metrics_load.txt").read_text()
+DATA = Path(__file__).parent.parent / "data"
+PAGES = DATA / "engines"
+PAGE = (DATA / "vllm" / "metrics_load.txt").read_text()
+OLLAMA = (PAGES / "ollama_ps.json").read_text()
 
 
 class Engine:
@@ -31,6 +37,9 @@ class Engine:
         self.health = 200
         self.page = PAGE
         self.status = 200
+        self.version: object = {"version": "0.32.0"}
+        self.versions_asked = 0
+        self.models: str | None = None
         self.asked: Callable[[], None] = lambda: None
         self.connections: set[int] = set()
 
@@ -48,8 +57,17 @@ class Engine:
         async def page(_: web.Request) -> web.Response:
             return web.Response(status=self.status, text=self.page)
 
+        async def version(_: web.Request) -> web.Response:
+            self.versions_asked += 1
+            return web.json_response(self.version)
+
+        async def models(_: web.Request) -> web.Response:
+            return web.Response(status=404) if self.models is None else web.Response(text=self.models)
+
         app = web.Application()
         app.add_routes([web.get("/health", health), web.get("/metrics", page), web.get("/login", login)])
+        app.add_routes([web.get("/version", version), web.get("/api/version", version), web.get("/server_info", version)])
+        app.add_routes([web.get("/api/ps", models), web.get("/v1/models", models)])
         async with TestServer(app) as server:
             yield str(server.make_url("")).rstrip("/")
 
@@ -60,6 +78,7 @@ class Kept:
     def __init__(self) -> None:
         self.states: list[ReplicaState] = []
         self.events: list[Event] = []
+        self.changes: list[Change] = []
         self.snapshots: list[Snapshot] = []
         self.away = False
         self.gate, self.waiting = asyncio.Event(), asyncio.Event()
@@ -78,6 +97,11 @@ class Kept:
         self.events += events
         self.snapshots += snapshots
 
+    async def write_change(self, change: Change) -> None:
+        if self.away:
+            raise StoreUnavailable("Postgres did not commit", 2)
+        self.changes.append(change)
+
 
 class Clock:
     """A clock that moves when it is told to."""
@@ -93,10 +117,11 @@ class Clock:
 
 
 @asynccontextmanager
-async def watching(url: str) -> AsyncIterator[tuple[Watcher, Kept, Clock]]:
+async def watching(url: str, engine: EngineName | None = None) -> AsyncIterator[tuple[Watcher, Kept, Clock]]:
     kept, clock = Kept(), Clock()
+    target = Target(url=url, replica="vllm-0", engine=engine)
     async with session() as client:
-        yield Watcher(Target(url=url, replica="vllm-0"), Config(), cast(FleetStore, kept), client, clock), kept, clock
+        yield Watcher(target, Config(), cast(FleetStore, kept), client, clock), kept, clock
 
 
 @pytest.fixture
@@ -176,7 +201,7 @@ async def test_target_that_is_gone_is_unreachable_and_its_scrape_failed() -> Non
         ),
         (502, "bad gateway", "HTTP 502"),
         (200, "", "the page is empty"),
-        (200, "node_load1 2", "no vllm: metric on the page: another server, or --disable-log-stats"),
+        (200, "node_load1 2", "no engine's metric on the page: another server, or metrics are off"),
         (200, "#" * (LARGEST_PAGE_BYTES + 1), f"a page of more than {LARGEST_PAGE_BYTES} bytes"),
     ],
     ids=["HTML", "bad gateway", "nothing", "another exporter", "too large"],
@@ -281,11 +306,182 @@ async def test_unexpected_exception_ends_no_loop_and_is_counted(engine: Engine) 
     assert before + 4 <= (REGISTRY.get_sample_value("llm_slo_loop_errors_total", {"loop": "scrape"}) or 0)
 
 
-async def test_check_says_what_a_target_is_and_what_nobody_reads(engine: Engine) -> None:
-    engine.page = PAGE + 'vllm:brand_new_total{engine="0",model_name="tiny"} 1\n'
+async def test_another_version_is_a_change_and_is_asked_for_after_a_restart_alone(engine: Engine) -> None:
+    async with engine.serve() as url, watching(url) as (watcher, kept, clock):
+        for _ in range(3):
+            await watcher.scrape()
+            clock.move(15)
+        assert (1, []) == (engine.versions_asked, kept.changes)
+        engine.version = {"version": "0.33.0"}
+        engine.page = PAGE.replace(
+            "process_start_time_seconds 1.79547629374e+09", "process_start_time_seconds 1.79547699999e+09"
+        )
+        for _ in range(3):
+            await watcher.scrape()
+            clock.move(15)
+    assert 2 == engine.versions_asked
+    ((kind, replica, detail),) = [(change.kind, change.replica, change.detail) for change in kept.changes]
+    assert (ChangeKind.VERSION, "vllm-0", {"from": "0.32.0", "to": "0.33.0"}) == (kind, replica, detail)
+
+
+async def test_metric_that_a_new_version_lacks_is_told_once_it_has_settled(engine: Engine) -> None:
+    async with engine.serve() as url, watching(url) as (watcher, kept, clock):
+        await watcher.scrape()
+        engine.version = {"version": "0.33.0"}
+        engine.page = "".join(line for line in PAGE.splitlines(keepends=True) if "num_preemptions" not in line).replace(
+            "process_start_time_seconds 1.79547629374e+09", "process_start_time_seconds 1.79547699999e+09"
+        )
+        for _ in range(4):
+            clock.move(300)
+            await watcher.scrape()
+    gone = [event.detail for event in kept.events if event.kind is EventKind.METRICS_GONE]
+    assert [{"metrics": "preemptions, request_preemptions", "from": "0.32.0", "to": "0.33.0"}] == gone
+
+
+async def test_change_that_could_not_be_kept_is_kept_by_a_later_write(engine: Engine) -> None:
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+        engine.version, kept.away = {"version": "0.33.0"}, True
+        engine.page = PAGE.replace(
+            "process_start_time_seconds 1.79547629374e+09", "process_start_time_seconds 1.79547699999e+09"
+        )
+        await watcher.scrape()
+        kept.away = False
+        await watcher.check_health()
+        await watcher.check_health()
+    assert [ChangeKind.VERSION] == [change.kind for change in kept.changes]
+
+
+@pytest.mark.parametrize("answer", [None, [], {"version": 3}, {"version": ""}, {"other": "1"}, "1"])
+async def test_version_that_is_not_told_is_no_fact(engine: Engine, answer: object) -> None:
+    engine.version = answer
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+    assert ([], 1) == (kept.changes, len(kept.snapshots))
+
+
+async def test_engine_without_a_page_that_lists_models_is_ollama(engine: Engine) -> None:
+    engine.status, engine.models = 404, OLLAMA
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+        await watcher.scrape()
+    assert ["llama3.3:70b", "qwen3:8b"] * 2 == [snapshot.model for snapshot in kept.snapshots]
+
+
+async def test_engine_that_takes_the_place_of_another_is_recognised_anew(engine: Engine) -> None:
+    engine.status, engine.models = 404, OLLAMA
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+        engine.status, engine.models = 200, None
+        await watcher.scrape()
+        await watcher.scrape()
+    assert ["llama3.3:70b", "qwen3:8b", "tiny"] == [snapshot.model for snapshot in kept.snapshots]
+
+
+async def test_metric_that_comes_and_goes_costs_one_question_each_time(engine: Engine) -> None:
+    without = "".join(line for line in PAGE.splitlines(keepends=True) if "num_preemptions" not in line)
+    async with engine.serve() as url, watching(url) as (watcher, *_):
+        for page in (PAGE, PAGE, without, without, without, PAGE):
+            engine.page = page
+            await watcher.scrape()
+    assert 3 == engine.versions_asked
+
+
+async def test_ollama_is_healthy_where_it_says_its_version(engine: Engine) -> None:
+    engine.health, engine.models = 404, OLLAMA
+    async with engine.serve() as url, watching(url, EngineName.OLLAMA) as (watcher, kept, _):
+        await watcher.check_health()
+        await watcher.scrape()
+    assert [(Health.READY, False)] * 2 == [(state.health, state.zombie) for state in kept.states]
+
+
+async def test_missing_health_check_says_nothing_of_an_engine_that_is_not_known_yet(engine: Engine) -> None:
+    engine.health, engine.status, engine.models = 404, 404, OLLAMA
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.check_health()
+        assert [] == kept.states
+        await watcher.scrape()
+        await watcher.check_health()
+    assert [Health.UNKNOWN, Health.READY] == [state.health for state in kept.states]
+    assert [] == kept.events
+
+
+async def test_page_without_a_model_gets_the_one_that_the_engine_tells(engine: Engine) -> None:
+    engine.page = (PAGES / "llama_cpp_2026.txt").read_text()
+    engine.models = '{"object":"list","data":[{"id":"qwen3-30b","object":"model","owned_by":"llamacpp"}]}'
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+    assert [("qwen3-30b", 2.0)] == [(one.model, one.values[metrics.REQUESTS_RUNNING]) for one in kept.snapshots]
+
+
+async def test_counters_of_an_engine_without_histograms_are_kept_once_a_minute_too(engine: Engine) -> None:
+    engine.page = (PAGES / "llama_cpp_2026.txt").read_text()
+    async with engine.serve() as url, watching(url) as (watcher, kept, clock):
+        for _ in range(5):
+            await watcher.scrape()
+            clock.move(15)
+    full = [metrics.GENERATION_TOKENS in snapshot.values for snapshot in kept.snapshots]
+    assert [True, False, False, False, True] == full
+
+
+@pytest.mark.parametrize(
+    ("stated", "page", "reason"),
+    [
+        (None, 'DCGM_FI_DEV_FB_USED{gpu="0"} 1', "a page of an exporter, which is no engine: its target needs engine: dcgm"),
+        (None, "kube_pod_info 1", "a page of an exporter, which is no engine: its target needs engine: kube_state"),
+        (EngineName.SGLANG, PAGE, "no metric of sglang on the page: another server, or metrics are off"),
+    ],
+)
+async def test_page_of_another_program_is_a_failed_scrape_that_says_what_to_do(
+    engine: Engine, stated: EngineName | None, page: str, reason: str
+) -> None:
+    engine.page = page
+    async with engine.serve() as url, watching(url, stated) as (watcher, kept, _):
+        await watcher.scrape()
+    assert [{"reason": reason}] == [event.detail for event in kept.events]
+
+
+async def test_exporter_is_watched_without_health_checks(engine: Engine) -> None:
+    pauses = asyncio.Queue[float]()
+
+    async def sleep(seconds: float) -> None:
+        await pauses.put(seconds)
+        await asyncio.Event().wait()
+
+    engine.asked = lambda: pytest.fail("an exporter has no health")
+    engine.page = (PAGES / "dcgm.txt").read_text()
+    seen: list[Snapshot] = []
+
+    class Observed(Kept):
+        async def write_observed(self, state: ReplicaState, events: Sequence[Event], snapshots: Sequence[Snapshot]) -> None:
+            seen.extend(snapshots)
+
     async with engine.serve() as url:
-        there, gone = await check([Target(url=url, replica="a"), Target(url="http://127.0.0.1:1", replica="b")])
-    assert (None, Health.READY, 200) == (there.failure, there.health, there.health_status)
-    assert (("tiny",), ("0",)) == (there.models, there.engines)
-    assert "brand_new" in there.unknown
-    assert ("b", Health.UNREACHABLE, "ClientConnectorError") == (gone.replica, gone.health, gone.failure)
+        target = Target(url=url, engine=EngineName.DCGM)
+        task = asyncio.create_task(watch(target, Config(), cast(FleetStore, Observed()), now=Clock(), sleep=sleep))
+        assert 15.0 == await pauses.get()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert ["gpu0", "gpu1", "gpu2"] == [snapshot.engine for snapshot in seen]
+
+
+async def test_long_page_is_read_like_any_other(engine: Engine) -> None:
+    engine.page = PAGE + "\n".join(f'other{{number="{number}"}} 1' for number in range(40_000))
+    assert len(engine.page) > LONG_PAGE
+    async with engine.serve() as url, watching(url) as (watcher, kept, _):
+        await watcher.scrape()
+    assert [23.0] == [snapshot.values[metrics.REQUESTS_RUNNING] for snapshot in kept.snapshots]
+
+
+def test_many_targets_are_looked_at_one_after_the_other_and_a_few_at_once() -> None:
+    def offsets(targets: int) -> list[float]:
+        return sorted(
+            start_offset(Target(url="http://a", replica=f"vllm-{number}", health_seconds=5), targets)
+            for number in range(targets)
+        )
+
+    assert max(offsets(10)) < 0.05
+    many = offsets(1000)
+    assert (True, True) == (many[0] >= 0, many[-1] < 5)
+    assert all(abs(offset - 5 * place / 1000) < 0.5 for place, offset in enumerate(many))

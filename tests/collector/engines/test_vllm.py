@@ -5,20 +5,24 @@ from pathlib import Path
 
 import pytest
 from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
 
 from collector import metrics
-from collector.engines.vllm import read, unknown_names
-from collector.exposition import parse
+from collector.engines import Reader, read_page
+from collector.engines.vllm import VLLM
 from collector.metrics import Family
 from collector.sample import Histogram, Snapshot
 
-VLLM = Path(__file__).parent.parent.parent / "data" / "vllm"
+PAGES = Path(__file__).parent.parent.parent / "data" / "vllm"
 AT = datetime(2026, 11, 24, 12, tzinfo=UTC)
 INF = float("inf")
 
 
 def snapshots(text: str, model: str | None = None) -> list[Snapshot]:
-    return read(parse(text), scraped_at=AT, replica="vllm-0", model=model, scrape_seconds=0.01)
+    plan, page = Reader(VLLM).parse(text)
+    if plan is None:
+        return []
+    return plan.snapshots(page.values, scraped_at=AT, replica="vllm-0", model=model, scrape_seconds=0.01)
 
 
 def only(text: str) -> Snapshot:
@@ -27,7 +31,7 @@ def only(text: str) -> Snapshot:
 
 
 def test_page_under_load_is_one_snapshot_in_our_names() -> None:
-    snapshot = only((VLLM / "metrics_load.txt").read_text())
+    snapshot = only((PAGES / "metrics_load.txt").read_text())
     expected: dict[Family, float] = {
         metrics.REQUESTS_RUNNING: 23.0,
         metrics.REQUESTS_WAITING: 0.0,
@@ -45,15 +49,32 @@ def test_page_under_load_is_one_snapshot_in_our_names() -> None:
 
 
 def test_histogram_has_the_edges_of_the_page() -> None:
-    snapshot = only((VLLM / "metrics_load.txt").read_text())
+    snapshot = only((PAGES / "metrics_load.txt").read_text())
     ttft = snapshot.histograms[metrics.TTFT]
     assert {0.1, 0.25, 0.5, 0.75, INF} <= set(ttft.edges)
     assert list(ttft.counts) == sorted(ttft.counts)
     assert metrics.ITERATION_TOKENS in snapshot.histograms, "a histogram whose name ends in _total"
 
 
+@pytest.mark.parametrize("path", sorted(PAGES.glob("*.txt")), ids=lambda path: path.stem)
+def test_buckets_of_a_real_page_are_those_of_a_plain_reading(path: Path) -> None:
+    text = path.read_text()
+    found = only(text).histograms
+    buckets: dict[str, dict[float, float]] = {}
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                of_name = buckets.setdefault(sample.name.removeprefix("vllm:").removesuffix("_bucket"), {})
+                edge = float(sample.labels["le"])
+                of_name[edge] = of_name.get(edge, 0.0) + sample.value
+    names = {family: sums[0][0].name for family, sums in VLLM.sources.items() if family in found}
+    plain = {family: buckets.get(name, buckets.get(f"{name}_total", {})) for family, name in names.items()}
+    assert plain == {family: dict(zip(one.edges, one.counts, strict=True)) for family, one in found.items()}
+    assert len(found) >= 16
+
+
 def test_start_of_the_process_is_unknown_with_several_api_servers() -> None:
-    assert only((VLLM / "metrics_api_server_count2.txt").read_text()).process_started_at is None
+    assert only((PAGES / "metrics_api_server_count2.txt").read_text()).process_started_at is None
 
 
 @pytest.mark.parametrize(
@@ -223,4 +244,4 @@ def test_model_comes_from_the_configuration_where_the_page_does_not_say() -> Non
 
 def test_names_that_nobody_reads_are_listed() -> None:
     text = 'vllm:brand_new_total 1\nvllm:time_to_first_token_seconds_bucket{le="+Inf"} 1\nvllm:prompt_tokens_created 1'
-    assert ["brand_new"] == unknown_names(parse(text))
+    assert ("brand_new",) == read_page(text).unknown
