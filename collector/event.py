@@ -21,6 +21,21 @@ class EventKind(StrEnum):
     """Health 503 while /metrics answers with gauges that look idle."""
     GAUGES_FROZEN = "gauges_frozen"
     """Every gauge stands still while requests are said to run."""
+    CONFIG_CHANGED = "config_changed"
+    """The engine says that it is configured otherwise than before."""
+    METRICS_GONE = "metrics_gone"
+    """A new version of the engine no longer says what the one before it said."""
+    TWO_PROCESSES = "two_processes"
+    """An earlier process answers again: two answer for one replica, or a balancer stands before several."""
+    TARGET_GONE = "target_gone"
+    """No source names it as a target any more."""
+    CANARY_FAILED = "canary_failed"
+    """Calls of our own failed, one after the other."""
+    CANARY_RECOVERED = "canary_recovered"
+    GPU_XID = "gpu_xid"
+    """The driver of a GPU reports an error."""
+    CONTAINER_RESTART = "container_restart"
+    """Kubernetes started a container anew."""
     DEATH = "death"
     OOM = "oom"
 
@@ -36,6 +51,10 @@ class ChangeKind(StrEnum):
 
 RESTARTS = frozenset({EventKind.RESTART, EventKind.COUNTER_RESET})
 """Events after which an engine counts anew."""
+CANARY = frozenset({EventKind.CANARY_FAILED, EventKind.CANARY_RECOVERED})
+FOUND = "found"
+"""The source of a change that a scrape found. Nobody else may call himself that."""
+_CHANGES = dict.fromkeys(RESTARTS, ChangeKind.RESTART) | {EventKind.CONFIG_CHANGED: ChangeKind.CONFIG}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,12 +83,12 @@ class Change:
 
 def change_of(event: Event) -> Change | None:
     """The change that an event of an engine tells of."""
-    if event.kind not in RESTARTS:
+    if event.kind not in _CHANGES:
         return None
     return Change(
         at=event.at,
-        kind=ChangeKind.RESTART,
-        source="found",
+        kind=_CHANGES[event.kind],
+        source=FOUND,
         replica=event.replica,
         model=event.model,
         detail=event.detail,
