@@ -18,17 +18,30 @@ from psycopg.pq import TransactionStatus
 from sqlalchemy import Table
 
 from collector.config import Retention
-from collector.schema import PARTITIONED, engine_requests, metadata, pulses, requests, rollup_minute, slo_minute, snapshots
+from collector.schema import (
+    PARTITIONED,
+    SLO_MINUTE_AGE,
+    engine_requests,
+    metadata,
+    pulses,
+    requests,
+    rollup_day,
+    rollup_hour,
+    rollup_minute,
+    slo_minute,
+    snapshot_hour,
+    snapshots,
+)
 
 DAYS_AHEAD = 2
 """Days after today that have a partition: a collector may be unable to make one for that long."""
 
 PULSE_AGE = timedelta(hours=2)
-SLO_MINUTE_AGE = timedelta(days=35)
-"""The longest SLO period, 30 days, and a few more."""
 
 # llm-slo's locks start with the letters "ls".
 _LOCK = 0x6C73_0002
+_NOT_IN_USE = "AND date_trunc('hour', minute, 'UTC') NOT IN (SELECT starts_at FROM fold_marks)"
+"""Minutes that were brought back for a late row stay until their hour was made of them."""
 _CREATE_LOCK_TIMEOUT = "5s"
 # Whatever comes after a waiting DROP waits with it, ingest too.
 _DROP_LOCK_TIMEOUT = "300ms"
@@ -81,7 +94,13 @@ async def drop_expired(connection: AsyncConnection, now: datetime, retention: Re
     if dropped or in_use:
         log.info("partitions past retention dropped", dropped=dropped, in_use=in_use)
     rows = await _delete_before(connection, pulses, "received_at", now - PULSE_AGE, where="AND folded")
-    rows += await _delete_before(connection, rollup_minute, "minute", now - timedelta(days=retention.rollup_minute_days))
+    for table, column, days, where in (
+        (rollup_minute, "minute", retention.rollup_minute_days, _NOT_IN_USE),
+        (rollup_hour, "hour", retention.rollup_hour_days, ""),
+        (snapshot_hour, "hour", retention.rollup_hour_days, ""),
+        (rollup_day, "day", retention.rollup_day_days, ""),
+    ):
+        rows += await _delete_before(connection, table, column, now - timedelta(days=days), where)
     rows += await _delete_before(connection, slo_minute, "minute", now - SLO_MINUTE_AGE)
     return Dropped(tuple(dropped), tuple(in_use), rows)
 

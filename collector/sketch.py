@@ -8,7 +8,9 @@ token counts to at least 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 VERSION = 1
 """Stored beside every sketch: sketches of two versions must not be added."""
@@ -54,13 +56,15 @@ def merge(sketches: Iterable[Sketch]) -> Sketch:
 
 def quantile(of: Sketch, q: float) -> float | None:
     """The nearest-rank quantile, 0 ≤ q ≤ 1, within 2 %; ``None`` for an empty sketch."""
-    total = sum(of.values())
-    if total == 0:
-        return None
-    rank = max(1, math.ceil(q * total))
-    seen = 0
-    for index in sorted(of):
-        seen += of[index]
-        if seen >= rank:
-            return representative(index)
-    raise AssertionError("counts of a sketch do not add up to their own sum")
+    found = quantiles(of, (q,))
+    return found[0] if found else None
+
+
+def quantiles(of: Sketch, shares: Sequence[float]) -> tuple[float, ...]:
+    """Several nearest-rank quantiles in one pass; none for an empty sketch."""
+    indexes = sorted(of)
+    seen = list(accumulate(map(of.__getitem__, indexes)))
+    if not seen or seen[-1] == 0:
+        return ()
+    ranks = (max(1, math.ceil(share * seen[-1])) for share in shares)
+    return tuple(representative(indexes[bisect_left(seen, rank)]) for rank in ranks)

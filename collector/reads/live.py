@@ -9,6 +9,7 @@ from typing import Any
 
 from psycopg import AsyncConnection
 
+from collector.event import EventKind
 from collector.request import ObservedBy, Outcome, TrafficClass
 from collector.sample import Health
 
@@ -46,6 +47,30 @@ class ReplicaNow:
     health_since: datetime
     requests_running: float | None
     requests_waiting: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineDeath:
+    """A death or a memory fault of an engine, as its log told."""
+
+    at: datetime
+    replica: str
+    kind: EventKind
+    cause: str
+    """``collector.death_sign.Says``, or ``unknown``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undelivered:
+    """Notifications that one sink has not taken yet."""
+
+    sink: str
+    count: int
+    since: datetime
+    """When the oldest was written."""
+    attempts: int
+    """The most that one of them took."""
+    last_error: str | None
 
 
 async def traffic(
@@ -105,6 +130,57 @@ async def replicas(connection: AsyncConnection[Any]) -> list[ReplicaNow]:
         )
         for replica, model, health, since, running, waiting in await cursor.fetchall()
     ]
+
+
+async def deaths(connection: AsyncConnection[Any], since: datetime) -> list[EngineDeath]:
+    """What engines' logs told of their deaths, the newest first."""
+    cursor = await connection.execute(
+        # deaths and their causes
+        """
+        SELECT at, replicas.name, kind, coalesce(detail ->> 'cause', 'unknown')
+        FROM events JOIN replicas ON replicas.id = events.replica_id
+        WHERE at > %s AND kind = ANY(%s) ORDER BY at DESC, events.id DESC LIMIT 5
+        """,
+        (since, [EventKind.DEATH.value, EventKind.OOM.value]),
+    )
+    return [
+        EngineDeath(at=at, replica=replica, kind=EventKind(kind), cause=cause)
+        for at, replica, kind, cause in await cursor.fetchall()
+    ]
+
+
+async def undelivered(connection: AsyncConnection[Any]) -> list[Undelivered]:
+    """What the outbox still holds, by sink."""
+    cursor = await connection.execute(
+        # notifications that wait, by sink, with the error that was met last
+        """
+        SELECT sink, count(*), min(created_at), max(attempts), (array_agg(last_error ORDER BY attempts DESC))[1]
+        FROM outbox WHERE delivered_at IS NULL AND failed_at IS NULL GROUP BY sink ORDER BY sink
+        """
+    )
+    return [
+        Undelivered(sink=sink, count=count, since=since, attempts=attempts, last_error=error)
+        for sink, count, since, attempts, error in await cursor.fetchall()
+    ]
+
+
+async def count_rows(connection: AsyncConnection[Any]) -> int:
+    """All rows of requests, of every observer. Reads both tables whole."""
+    # count the rows
+    cursor = await connection.execute("SELECT (SELECT count(*) FROM requests) + (SELECT count(*) FROM engine_requests)")
+    row = await cursor.fetchone()
+    assert row is not None, "an aggregate without GROUP BY returns one row"
+    return int(row[0])
+
+
+async def known_traces(connection: AsyncConnection[Any], since: datetime, observed_by: ObservedBy) -> set[str]:
+    """Trace ids, in lower-case hex, of the requests that ended since a time, as one observer saw them."""
+    cursor = await connection.execute(
+        # traces that have a row
+        "SELECT encode(trace_id, 'hex') FROM requests WHERE ended_at >= %s AND observed_by = %s",
+        (since, int(observed_by)),
+    )
+    return {trace for (trace,) in await cursor.fetchall()}
 
 
 async def _outcomes(

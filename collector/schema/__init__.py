@@ -11,7 +11,7 @@ Rules that keep one code base for plain Postgres and for Citus:
 """
 
 from collector.schema.access import tenant_readers, tokens
-from collector.schema.alert import alerts, flips, outbox
+from collector.schema.alert import alerts, flips, mutes, outbox
 from collector.schema.base import ALL, UNKNOWN, metadata
 from collector.schema.dictionary import (
     DICTIONARIES,
@@ -29,8 +29,20 @@ from collector.schema.dictionary import (
     tenants,
 )
 from collector.schema.fleet import changes, collectors, events, replica_states, snapshots
-from collector.schema.request import engine_requests, fragments, requests
-from collector.schema.rollup import SKETCHES, pulses, rollup_marks, rollup_minute, slo_minute
+from collector.schema.request import engine_requests, fragments, links, requests
+from collector.schema.rollup import (
+    SKETCHES,
+    SLO_MINUTE_AGE,
+    fold_marks,
+    pulses,
+    rollup_day,
+    rollup_hour,
+    rollup_marks,
+    rollup_minute,
+    slo_minute,
+    snapshot_hour,
+    tenant_sketches,
+)
 
 PARTITIONED = {requests.name: "ended_at", engine_requests.name: "ended_at", snapshots.name: "scraped_at"}
 """Tables in daily partitions, and the column they go by."""
@@ -40,6 +52,7 @@ __all__ = [
     "DICTIONARIES",
     "PARTITIONED",
     "SKETCHES",
+    "SLO_MINUTE_AGE",
     "UNKNOWN",
     "alerts",
     "api_keys",
@@ -50,10 +63,13 @@ __all__ = [
     "environments",
     "events",
     "flips",
+    "fold_marks",
     "fragments",
     "layouts",
+    "links",
     "metadata",
     "models",
+    "mutes",
     "objectives",
     "outbox",
     "producers",
@@ -63,12 +79,16 @@ __all__ = [
     "replicas",
     "requests",
     "revisions",
+    "rollup_day",
+    "rollup_hour",
     "rollup_marks",
     "rollup_minute",
     "slo_minute",
+    "snapshot_hour",
     "snapshots",
     "streams",
     "tenant_readers",
+    "tenant_sketches",
     "tenants",
     "tokens",
 ]

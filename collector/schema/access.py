@@ -13,7 +13,7 @@ from enum import StrEnum
 from sqlalchemy import CheckConstraint, Integer, LargeBinary, PrimaryKeyConstraint, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from collector.schema.alert import alerts, flips, outbox
+from collector.schema.alert import alerts, flips, mutes, outbox
 from collector.schema.base import Time, column, identity, maybe, metadata
 from collector.schema.dictionary import (
     DICTIONARIES,
@@ -31,8 +31,18 @@ from collector.schema.dictionary import (
     tenants,
 )
 from collector.schema.fleet import changes, collectors, events, replica_states, snapshots
-from collector.schema.request import engine_requests, fragments, requests
-from collector.schema.rollup import pulses, rollup_marks, rollup_minute, slo_minute
+from collector.schema.request import engine_requests, fragments, links, requests
+from collector.schema.rollup import (
+    fold_marks,
+    pulses,
+    rollup_day,
+    rollup_hour,
+    rollup_marks,
+    rollup_minute,
+    slo_minute,
+    snapshot_hour,
+    tenant_sketches,
+)
 
 tokens = Table(
     "tokens",
@@ -79,6 +89,7 @@ _APPEND = _READ | {"INSERT"}
 _UPSERT = _APPEND | {"UPDATE"}
 _QUEUE = _APPEND | {"DELETE"}
 _NAMES = (*DICTIONARIES, producers, api_keys, layouts, streams)
+_ROLLUPS = (rollup_minute, rollup_hour, rollup_day, snapshot_hour)
 
 
 def _rights(*parts: tuple[frozenset[str], tuple[Table, ...]]) -> dict[str, frozenset[str]]:
@@ -87,26 +98,28 @@ def _rights(*parts: tuple[frozenset[str], tuple[Table, ...]]) -> dict[str, froze
 
 RIGHTS: Mapping[Role, Rights] = {
     Role.COLLECTOR: _rights(
-        (_APPEND, (requests, engine_requests, snapshots, events, changes, objectives)),
-        (_QUEUE, (fragments, rollup_marks, rollup_minute)),
+        (_APPEND, (engine_requests, snapshots, events, changes, objectives)),
+        # UPDATE on requests is for what engines tell: it fills columns that are NULL.
+        (_UPSERT, (requests,)),
+        (_QUEUE, (fragments, links, rollup_marks, *_ROLLUPS, tenant_sketches)),
         # UPDATE on names is for the lock that allocating an id takes; no name is ever changed.
         (_UPSERT, (*_NAMES, replica_states, collectors)),
-        (_UPSERT | _QUEUE, (pulses, slo_minute)),
+        (_UPSERT | _QUEUE, (pulses, slo_minute, fold_marks)),
         (_READ, (tokens,)),
     )
     | {_VERSION: _READ},
     Role.ALERTER: _rights(
-        (_UPSERT, (alerts, outbox)),
+        (_UPSERT, (alerts, outbox, mutes)),
         (_APPEND, (flips,)),
         (_READ, (requests, engine_requests, snapshots, events, changes, replica_states, collectors)),
-        (_READ, (pulses, slo_minute, objectives, streams, *DICTIONARIES)),
+        (_READ, (pulses, slo_minute, rollup_marks, fold_marks, *_ROLLUPS, objectives, streams, *DICTIONARIES)),
     ),
     Role.GRAFANA: _rights(
         (_READ, (requests, engine_requests, snapshots, events, changes, replica_states, collectors)),
-        (_READ, (pulses, slo_minute, rollup_minute, rollup_marks, objectives, alerts, flips, outbox, *_NAMES)),
+        (_READ, (pulses, slo_minute, rollup_marks, fold_marks, *_ROLLUPS, objectives, alerts, flips, outbox, mutes, *_NAMES)),
     ),
     Role.AUDITOR: _rights(
-        (_READ, (requests, engine_requests, snapshots, rollup_minute, tenants, tenant_readers)),
+        (_READ, (requests, engine_requests, snapshots, *_ROLLUPS, tenants, tenant_readers)),
         # What the ids in a tenant's own rows mean. Not api_keys and streams, which name other tenants' keys and labels.
         (_READ, (clusters, environments, models, revisions, replicas, providers, producers, layouts)),
     ),

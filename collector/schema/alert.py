@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Integer, SmallInteger, Table, Text, UniqueConstraint, text
 from sqlalchemy.dialects.postgresql import JSONB
 
 from collector.schema.base import Time, column, identity, maybe, metadata
@@ -51,6 +51,8 @@ outbox = Table(
     maybe("delivered_at", Time, "When the sink took it"),
     maybe("failed_at", Time, "When it was given up as undeliverable"),
     maybe("last_error", Text, "What the last attempt met"),
+    maybe("muted_by", BigInteger, "Mute that held it back"),
+    maybe("released_at", Time, "When the mute was over, and the alert fired still"),
     UniqueConstraint("fingerprint", "starts_at", "revision", "status", "sink"),
     comment="Notifications still to be delivered, and those that were",
 )
@@ -59,4 +61,23 @@ Index(
     outbox.c.sink,
     outbox.c.next_attempt_at,
     postgresql_where=text("delivered_at IS NULL AND failed_at IS NULL"),
+)
+Index(
+    "ix_outbox_held",
+    outbox.c.sink,
+    postgresql_where=text("muted_by IS NOT NULL AND released_at IS NULL AND failed_at IS NULL"),
+)
+Index("ix_outbox_failed", outbox.c.failed_at, postgresql_where=text("failed_at IS NOT NULL"))
+
+mutes = Table(
+    "mutes",
+    metadata,
+    identity("Order"),
+    column("matchers", JSONB, "Labels that an alert must have, with their values"),
+    column("author", Text, "Who muted"),
+    column("reason", Text, "Why"),
+    column("created_at", Time, "When"),
+    column("expires_at", Time, "When it ends by itself"),
+    maybe("ended_at", Time, "When somebody ended it before that"),
+    comment="Alerts that direct sinks are not told of for a while",
 )

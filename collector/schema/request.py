@@ -86,11 +86,26 @@ engine_requests = Table(
 fragments = Table(
     "fragments",
     metadata,
-    column("received_at", Time, "When the collector took it"),
+    column("received_at", Time, "The database's clock when it was taken; later, for one that waits longer", index=True),
     column("trace_id", LargeBinary, "Trace id, 16 bytes"),
     column("span_id", LargeBinary, "Span id, 8 bytes"),
     column("tenant", Text, "Tenant of the token it came with, empty where none"),
     column("span", LargeBinary, "The allow-listed span, MessagePack"),
-    PrimaryKeyConstraint("trace_id", "span_id"),
+    PrimaryKeyConstraint("trace_id", "span_id", "tenant"),
     comment="Allow-listed spans that wait for the rest of their request",
+)
+
+links = Table(
+    "links",
+    metadata,
+    column("ended_at", Time, "Of the row's key"),
+    column("started_at", Time, "Start of the call"),
+    column("received_at", Time, "When the collector took it", index=True),
+    column("tenant_id", Integer, "Of the row's key"),
+    column("tells", Boolean, "Whether the row is an engine's, and tells; else it is one that asks"),
+    column("key", LargeBinary, "What a call's rows have in common: the trace's id, or a hash of the request's"),
+    column("span_id", LargeBinary, "Of the row's key"),
+    column("trace_id", LargeBinary, "Of the row's key"),
+    PrimaryKeyConstraint("key", "tells", "ended_at", "span_id", "trace_id", "tenant_id"),
+    comment="Rows of the last minutes, by what they have in common with other rows of the same call",
 )

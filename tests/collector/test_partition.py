@@ -160,6 +160,18 @@ async def test_old_pulses_and_minutes_are_deleted_and_young_ones_kept(bare: Asyn
     assert [await _count(bare, table.name) for table in (pulses, rollup_minute, slo_minute)] == [1, 1, 1]
 
 
+async def test_hours_and_days_are_kept_for_as_long_as_configured(bare: AsyncConnection) -> None:
+    for name, time, ages in (
+        ("rollup_hour", "hour", (399, 401)),
+        ("snapshot_hour", "hour", (399, 401)),
+        ("rollup_day", "day", (1826, 1828)),
+    ):
+        for days in ages:
+            await _mark(bare, name, **{time: _NOON - timedelta(days=days)})
+    assert 3 == (await drop_expired(bare, _NOON, Retention())).rows
+    assert [1, 1, 1] == [await _count(bare, name) for name in ("rollup_hour", "snapshot_hour", "rollup_day")]
+
+
 async def test_a_pulse_that_was_not_added_up_yet_is_kept(bare: AsyncConnection) -> None:
     await _mark(bare, "pulses", received_at=_NOON - timedelta(days=1), folded=False)
     await _mark(bare, "pulses", received_at=_NOON - timedelta(days=2), folded=True)

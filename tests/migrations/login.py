@@ -44,7 +44,7 @@ def relations(database: str) -> dict[str, str]:
         rows = connection.execute(
             "SELECT c.relname, min(a.attname) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid"
             " WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm')"
-            " AND a.attnum > 0 AND a.attidentity = '' GROUP BY 1 ORDER BY 1"
+            " AND a.attnum > 0 AND NOT a.attisdropped AND a.attidentity = '' GROUP BY 1 ORDER BY 1"
         ).fetchall()
     return dict(rows)
 

@@ -41,7 +41,9 @@ def test_declared_rights_give_readers_nothing_but_reading_and_hide_tokens_from_t
         assert {privilege for privileges in RIGHTS[role].values() for privilege in privileges} == {"SELECT"}
         assert not {"tokens", "fragments", "alembic_version"} & RIGHTS[role].keys()
     assert {"SELECT"} == RIGHTS[Role.COLLECTOR]["tokens"]
-    assert {"alerts", "outbox", "flips"} == {name for name, rights in RIGHTS[Role.ALERTER].items() if "INSERT" in rights}
+    assert {"alerts", "outbox", "flips", "mutes"} == {
+        name for name, rights in RIGHTS[Role.ALERTER].items() if "INSERT" in rights
+    }
 
 
 async def test_a_collector_s_login_makes_and_drops_partitions_that_it_does_not_own(any_database: str) -> None:

@@ -17,11 +17,22 @@ from collector.schema import (
     metadata,
     objectives,
     producers,
+    rollup_day,
+    rollup_hour,
     rollup_minute,
+    snapshot_hour,
     streams,
     tenant_readers,
+    tenant_sketches,
 )
 
+_ROLLUPS = {
+    rollup_minute.name: "minute",
+    rollup_hour.name: "hour",
+    rollup_day.name: "day",
+    snapshot_hour.name: "hour",
+    tenant_sketches.name: "minute",
+}
 _TABLES = sorted(metadata.tables.values(), key=lambda table: table.name)
 
 
@@ -70,11 +81,11 @@ def test_every_partitioned_table_is_known_to_retention() -> None:
     assert {name: by for name, by in partitioned.items() if by} == {name: f"RANGE ({by})" for name, by in PARTITIONED.items()}
 
 
-@pytest.mark.parametrize("name", [*PARTITIONED, rollup_minute.name])
+@pytest.mark.parametrize("name", [*PARTITIONED, *_ROLLUPS])
 def test_unique_keys_of_facts_and_rollups_lead_with_time_and_hold_the_tenant(name: str) -> None:
     table = metadata.tables[name]
     assert not table.columns["tenant_id"].nullable
-    time = PARTITIONED.get(name, "minute")
+    time = (PARTITIONED | _ROLLUPS)[name]
     keys = [list(table.primary_key.columns)] + [list(index.columns) for index in table.indexes if index.unique]
     for key in keys:
         assert key[0].name == time
@@ -115,7 +126,7 @@ def test_migrations_place_every_table_on_a_citus_cluster(empty_database: str) ->
     migration.upgrade(empty_database)
     with psycopg.connect(empty_database) as connection:
         placed = connection.execute("SELECT name, by, beside FROM placed").fetchall()
-    facts = {*PARTITIONED, rollup_minute.name}
+    facts = {*PARTITIONED, *_ROLLUPS}
     assert {(name, by, beside) for name, by, beside in placed if by} == {
         (name, "tenant_id", "none" if name == "requests" else "requests") for name in facts
     }

@@ -1,0 +1,1 @@
+"""Reports: what tenants used, for those who plan and those who audit."""
