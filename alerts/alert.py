@@ -13,6 +13,10 @@ from typing import NamedTuple
 
 REFIRE = timedelta(minutes=10)
 """An alert that fires again within this time after it was resolved is the same alert: its start stays."""
+FLAP = timedelta(hours=1)
+"""An alert that fires again within this time after it was resolved flaps."""
+UPDATE_EVERY = timedelta(seconds=60)
+"""Least time between two updates of an alert that fires. The first may come at once."""
 
 
 class State(StrEnum):
@@ -55,10 +59,13 @@ class Observation(NamedTuple):
     severity: Severity
     hold_seconds: float
     """How long the condition must be clear before the alert is resolved [s]."""
+    known: frozenset[str] = frozenset()
+    """What is known of the cause, by short words without commas. When it grows, whoever was told is told again."""
 
 
 class Flip(NamedTuple):
-    """One recorded change: of the state, or of the severity while it fires (then both states are the same)."""
+    """One recorded change: of the state, or of the severity or of what is known while it fires (then both states are the
+    same)."""
 
     at: datetime
     from_state: State
@@ -81,8 +88,8 @@ class Alert:
     """What must be remembered of one alert.
 
     ``labels`` are its identity and hold no severity: an alert that rises from a ticket to a page is still the same alert.
-    ``revision`` counts what was told under one ``starts_at``: 0 first, one more for each rise in severity and each time that
-    it fired again within REFIRE.
+    ``revision`` counts what was told under one ``starts_at``: 0 first, one more for each rise in severity, each update and
+    each time that it fired again within REFIRE.
     """
 
     labels: Mapping[str, str]
@@ -96,6 +103,12 @@ class Alert:
     raised_at: datetime | None = None
     """When it rose from a ticket to a page while it fired under ``starts_at``. A sink that knows an alert by all its labels
     is then told that the ticket is over."""
+    known: frozenset[str] = frozenset()
+    """What was told of the cause under ``starts_at``."""
+    updated_at: datetime | None = None
+    """When it was last told again because more was known."""
+    flaps: int = 0
+    """How often in a row it fired again within FLAP of its end."""
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -117,7 +130,10 @@ class Alert:
     def detector(self) -> dict[str, str | int]:
         """What has no column of its own, as JSON."""
         raised = {} if self.raised_at is None else {"raised_at": self.raised_at.isoformat()}
-        return {"since": self.since.isoformat(), "revision": self.revision, **raised}
+        known = {"known": ",".join(sorted(self.known))} if self.known else {}
+        updated = {} if self.updated_at is None else {"updated_at": self.updated_at.isoformat()}
+        flaps = {"flaps": self.flaps} if self.flaps else {}
+        return {"since": self.since.isoformat(), "revision": self.revision, **raised, **known, **updated, **flaps}
 
     @property
     def sent_labels(self) -> dict[str, str]:
@@ -151,6 +167,9 @@ def restore(
         starts_at=starts_at,
         ends_at=ends_at,
         raised_at=datetime.fromisoformat(str(detector["raised_at"])) if "raised_at" in detector else None,
+        known=frozenset(str(detector["known"]).split(",")) if "known" in detector else frozenset(),
+        updated_at=datetime.fromisoformat(str(detector["updated_at"])) if "updated_at" in detector else None,
+        flaps=int(detector.get("flaps", 0)),
         annotations=annotations,
     )
 
@@ -180,21 +199,27 @@ def _turn(alert: Alert, state: State, seen: Observation, now: datetime, *notices
 def _fire(alert: Alert, seen: Observation, now: datetime) -> Step:
     again = alert.starts_at is not None and alert.ends_at is not None and now - alert.ends_at <= REFIRE
     if again:
-        fresh = replace(
-            alert, revision=alert.revision + 1, ends_at=None, severity=max(alert.severity, seen.severity, key=_rank)
-        )
+        severity = max(alert.severity, seen.severity, key=_rank)
+        fresh = replace(alert, revision=alert.revision + 1, ends_at=None, severity=severity, known=alert.known | seen.known)
     else:
-        fresh = replace(alert, revision=0, starts_at=now, ends_at=None, raised_at=None, severity=seen.severity)
+        new_start = Alert(labels=alert.labels, since=now, state=alert.state, annotations=alert.annotations)
+        fresh = replace(new_start, starts_at=now, severity=seen.severity, known=seen.known)
+    flaps = alert.ends_at is not None and now - alert.ends_at <= FLAP
+    fresh = replace(fresh, flaps=alert.flaps + 1 if flaps else 0)
     assert fresh.starts_at is not None
     return _turn(fresh, State.FIRING, seen, now, Notice("firing", fresh.starts_at, None, fresh.revision))
 
 
 def _keep_firing(alert: Alert, seen: Observation, now: datetime) -> Step:
+    """More is told where the alert rises, and where more is known of its cause."""
     assert alert.starts_at is not None
-    if _rank(seen.severity) > _rank(alert.severity):
-        raised = replace(alert, severity=seen.severity, revision=alert.revision + 1, raised_at=now)
-        return _turn(raised, State.FIRING, seen, now, Notice("firing", alert.starts_at, None, raised.revision))
-    return _turn(alert, State.FIRING, seen, now) if alert.state is State.RESOLVING else Step(alert, (), ())
+    rises = _rank(seen.severity) > _rank(alert.severity)
+    grows = not seen.known <= alert.known and (alert.updated_at is None or now - alert.updated_at >= UPDATE_EVERY)
+    if not rises and not grows:
+        return _turn(alert, State.FIRING, seen, now) if alert.state is State.RESOLVING else Step(alert, (), ())
+    told = replace(alert, revision=alert.revision + 1, known=alert.known | seen.known)
+    told = replace(told, severity=seen.severity, raised_at=now) if rises else replace(told, updated_at=now)
+    return _turn(told, State.FIRING, seen, now, Notice("firing", alert.starts_at, None, told.revision))
 
 
 def _recover(alert: Alert, seen: Observation, now: datetime) -> Step:

@@ -19,10 +19,10 @@ import structlog
 
 from alerts.alert import REFIRE, Severity, fingerprint
 from alerts.deliver import log_answer, wait_seconds
+from alerts.finding import Text, clock
 from alerts.notify.notification import Notification, Notifier, Retry
-from alerts.page import Links, compose
+from alerts.page import Links, compose, runbook_link
 from alerts.store.outbox import RESOLVED_RESENT
-from alerts.symptoms import Text, clock
 from collector import telemetry
 from collector.config import Config
 
@@ -99,7 +99,7 @@ def notification(state: Blindness, config: Config, host: str) -> Notification:
         starts_at=state.starts_at,
         ends_at=state.ends_at,
         labels={**labels, "severity": Severity.PAGE.value},
-        annotations=compose(text, [], None, Links(None, None, _ADVICE)),
+        annotations=compose(text, None, None, Links(None, runbook_link(config.alerts, "MonitoringBlind"), _ADVICE)),
     )
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from array import array
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 
 class Rule(NamedTuple):
@@ -23,6 +24,11 @@ RULES = (
     Rule(Fraction("14.4"), 3600, 300),
     Rule(Fraction(6), 21_600, 1800),
 )
+TICKETS = (
+    Rule(Fraction(3), 86_400, 7200),
+    Rule(Fraction(1), 259_200, 21_600),
+)
+"""Rules that wake nobody: 10 % of a 30-day budget gone in a day, or 10 % of it in three."""
 WINDOWS = tuple(sorted({seconds for rule in RULES for seconds in (rule.short_seconds, rule.long_seconds)}))
 """Every window that a rule looks at [s]."""
 SPAN_SECONDS = max(WINDOWS)
@@ -31,11 +37,12 @@ MIN_SPREAD_SECONDS = 10
 """Failures must lie at least this far apart, or one burst of retries would page."""
 
 FASTEST = max(rule.factor for rule in RULES)
-_CAP_NATS = 12.0
+CAP_NATS = 12.0
 """Evidence of recovery is cut off here, or a long good past would outvote failures of this minute."""
 _RECOVERED_NATS = math.log(100)
 HOLD_SECONDS = 120
-"""How long a recovery must last."""
+"""How long a recovery must last, the first time."""
+_LONGEST_HOLD_SECONDS = 1800
 QUIET_SECONDS = 1800 - HOLD_SECONDS
 """Without a failure for so long, and then for HOLD_SECONDS more: recovered, however few requests there were."""
 
@@ -53,9 +60,37 @@ class Tally(NamedTuple):
 
     def burns(self, factor: Fraction, budget: Fraction) -> bool:
         """Whether the burn is at least ``factor``, in integers: a ratio that is exactly at the limit counts."""
+        if not self.bad:
+            return False
         limit = factor * budget
-        total = self.good + self.bad
-        return total > 0 and self.bad * limit.denominator >= total * limit.numerator
+        return self.bad * limit.denominator >= (self.good + self.bad) * limit.numerator
+
+
+class Windows(Protocol):
+    """What the rules read: verdicts by second up to ``now``, over the last 6 h."""
+
+    @property
+    def now(self) -> int:
+        """Whole seconds since 1970."""
+        ...
+
+    @property
+    def last_bad(self) -> int | None:
+        """Second of the newest failure."""
+        ...
+
+    @property
+    def last_seen(self) -> int | None:
+        """Second of the newest verdict."""
+        ...
+
+    def window(self, seconds: int) -> Tally:
+        """The verdicts of one of WINDOWS."""
+        ...
+
+    def seconds(self, first: int) -> tuple[list[int], list[int]]:
+        """Good and bad verdicts by second, from ``first`` (at most 6 h back) to now."""
+        ...
 
 
 class Counts:
@@ -147,7 +182,7 @@ class Breach(NamedTuple):
     """Failures in the long window."""
 
 
-def breach(counts: Counts, budget: Fraction, min_failures: int, *, forgiven: int | None = None) -> Breach | None:
+def breach(counts: Windows, budget: Fraction, min_failures: int, *, forgiven: int | None = None) -> Breach | None:
     """The first rule that burns over both its windows, or ``None``.
 
     Failures up to the second ``forgiven`` have been paged for and found over: they are not held against the stream again,
@@ -170,7 +205,7 @@ def breach(counts: Counts, budget: Fraction, min_failures: int, *, forgiven: int
     return best
 
 
-def _since(counts: Counts, window: int, forgiven: int | None) -> Tally:
+def _since(counts: Windows, window: int, forgiven: int | None) -> Tally:
     """A window's verdicts, without failures that are forgiven."""
     tally = counts.window(window)
     if forgiven is None or forgiven <= counts.now - window:
@@ -178,19 +213,22 @@ def _since(counts: Counts, window: int, forgiven: int | None) -> Tally:
     return Tally(tally.good, sum(counts.seconds(forgiven + 1)[1]))
 
 
-def _spread(counts: Counts, window: int, forgiven: int | None) -> int:
+def _spread(counts: Windows, window: int, forgiven: int | None) -> int:
     """Seconds between the first and the last failure of a window."""
     first = counts.now - window + 1
     if forgiven is not None:
         first = max(first, forgiven + 1)
-    failed = [position for position, bad in enumerate(counts.seconds(first)[1]) if bad]
-    return failed[-1] - failed[0] if failed else 0
+    bads = counts.seconds(first)[1]
+    earliest = next((position for position, bad in enumerate(bads) if bad), None)
+    if earliest is None:
+        return 0
+    return len(bads) - 1 - next(position for position, bad in enumerate(reversed(bads)) if bad) - earliest
 
 
-def onset(counts: Counts, budget: Fraction) -> int | None:
+def onset(counts: Windows, budget: Fraction) -> int | None:
     """The second in which the present breach most likely began: where a burn of 14.4 explains all that follows, better than
     a burn of 1 does. ``None`` where nothing within the last 6 h speaks for a breach."""
-    gain, loss = _evidence(budget, FASTEST)
+    gain, loss = evidence(budget, FASTEST)
     first = counts.now - SPAN_SECONDS + 1
     goods, bads = counts.seconds(first)
     total, best, start = 0.0, 0.0, None
@@ -201,7 +239,7 @@ def onset(counts: Counts, budget: Fraction) -> int | None:
     return start
 
 
-def recovered(counts: Counts, budget: Fraction, factor: Fraction) -> bool | None:
+def recovered(counts: Windows, budget: Fraction, factor: Fraction) -> bool | None:
     """Whether requests since the last failures say that a breach is over; ``None`` where there are too few to say anything.
 
     Either the likelihood of a burn of 1 over one of ``factor`` has come back to 100 : 1, with requests still coming, or
@@ -213,20 +251,36 @@ def recovered(counts: Counts, budget: Fraction, factor: Fraction) -> bool | None
         return None
     if counts.last_bad is None or counts.last_bad <= quiet_since:
         return True
-    gain, loss = _evidence(budget, factor)
-    evidence = 0.0
+    gain, loss = evidence(budget, factor)
+    nats = 0.0
     for good, bad in zip(goods, bads, strict=True):
-        evidence = min(_CAP_NATS, max(0.0, evidence + good * gain - bad * loss))
-    if evidence < _RECOVERED_NATS:
+        if good or bad:
+            nats = min(CAP_NATS, max(0.0, nats + good * gain - bad * loss))
+    if nats < _RECOVERED_NATS:
         return False
     still_coming = counts.last_seen is not None and counts.last_seen > counts.now - HOLD_SECONDS
     return True if still_coming else None
 
 
-def _evidence(budget: Fraction, factor: Fraction) -> tuple[float, float]:
+def evidence(budget: Fraction, factor: Fraction) -> tuple[float, float]:
     """Nats that one good request speaks for a burn of 1 against one of ``factor``, and one failure against it."""
     normal, burning = float(budget), float(factor * budget)
     return math.log((1 - normal) / (1 - burning)), math.log(burning / normal)
+
+
+def slow_breach(windows: Mapping[int, Tally], budget: Fraction, min_failures: int) -> Rule | None:
+    """The first ticket rule that burns over both its windows [by s] with enough failures in the short one, or ``None``."""
+    for rule in TICKETS:
+        long, short = windows[rule.long_seconds], windows[rule.short_seconds]
+        if short.bad >= min_failures and long.burns(rule.factor, budget) and short.burns(rule.factor, budget):
+            return rule
+    return None
+
+
+def hold_seconds(flaps: int) -> int:
+    """How long a recovery must last [s] after an alert has fired again so often: 2, 10, then 30 minutes. Somebody who has been
+    woken twice in an hour is not told of every turn."""
+    return min(_LONGEST_HOLD_SECONDS, HOLD_SECONDS * (1, 5, 25)[min(flaps, 2)])
 
 
 def spent(period: Tally, budget: Fraction) -> float:

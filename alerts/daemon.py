@@ -18,13 +18,17 @@ from alerts.deliver import Mailbox, run_delivery
 from alerts.evaluate import Evaluator
 from alerts.heartbeat import run_heartbeat, watchdog
 from alerts.notify.alertmanager import AlertmanagerNotifier
+from alerts.notify.dress import Dressed
 from alerts.notify.notification import Notification, Notifier
+from alerts.notify.pagerduty import PagerDutyNotifier
+from alerts.notify.slack import SlackNotifier
 from alerts.notify.webhook import WebhookNotifier
 from alerts.slo import Slo, load_slos
 from alerts.store.leader import Connection, Leadership
 from alerts.store.outbox import release_claims
 from collector import telemetry
 from collector.config import Config
+from collector.sink import Alertmanager, PagerDuty, Sink, Slack, Webhook
 from collector.store.connection import Database
 from collector.trace import tracer
 
@@ -36,6 +40,8 @@ _LONGEST_EVALUATION_SECONDS = 10.0
 """An evaluation that takes longer has lost its connection, whatever that says."""
 _LONGEST_LOAD_SECONDS = 30.0
 _LONGEST_ACQUIRE_SECONDS = 10.0
+CLOCK_SET_SECONDS = 5.0
+"""How far time and monotonic time may part between two evaluations; beyond that somebody has set the clock [s]."""
 _HEALTHY = timedelta(seconds=10)
 _AWAY_SECONDS = 10.0
 """An outage of Postgres after which the age of what it holds says nothing of those who write it."""
@@ -72,7 +78,7 @@ async def run(
 ) -> None:
     """Run until ``stop`` is set. ``database`` is open, and is used for delivery; leadership has a connection of its own.
 
-    :raises ConfigError: at once, when the SLO file is wrong
+    :raises ConfigError: at once, when the SLO file is wrong, or a secret of a sink cannot be read
     """
     slos = load_slos(config)
     if not config.sinks.names:
@@ -82,22 +88,39 @@ async def run(
     def standing() -> Sequence[Notification]:
         return [watchdog(config, began)] if config.alerts.watchdog and vitals.healthy(now()) else []
 
-    async with aiohttp.ClientSession() as session, asyncio.TaskGroup() as tasks:
+    async with aiohttp.ClientSession() as session:
         notifiers = notifiers_of(config, session, now)
-        for notifier in notifiers:
-            tasks.create_task(run_delivery(database, notifier, mailbox, stop, now, standing=standing))
-        tasks.create_task(watch_blindness(sight, config, notifiers, stop, now, socket.gethostname()))
-        if config.sinks.heartbeat_url is not None:
-            tasks.create_task(run_heartbeat(config.sinks.heartbeat_url, session, lambda: vitals.healthy(now()), stop))
-        tasks.create_task(_Leader(config, slos, database, mailbox, vitals, sight, now).run(stop))
+        async with asyncio.TaskGroup() as tasks:
+            for notifier in notifiers:
+                tasks.create_task(run_delivery(database, notifier, mailbox, stop, now, standing=standing))
+            tasks.create_task(watch_blindness(sight, config, notifiers, stop, now, socket.gethostname()))
+            if config.sinks.heartbeat_url is not None:
+                tasks.create_task(run_heartbeat(config.sinks.heartbeat_url, session, lambda: vitals.healthy(now()), stop))
+            tasks.create_task(_Leader(config, slos, database, mailbox, vitals, sight, now).run(stop))
 
 
 def notifiers_of(config: Config, session: aiohttp.ClientSession, now: Callable[[], datetime] = utc_now) -> list[Notifier]:
-    """A notifier for each sink."""
+    """A notifier for each sink.
+
+    :raises ConfigError: naming the key, where a secret of a sink cannot be read
+    """
+    return [Dressed(_notifier(sink, config, session, now), sink, config) for sink in config.sinks.all]
+
+
+def _notifier(sink: Sink, config: Config, session: aiohttp.ClientSession, now: Callable[[], datetime]) -> Notifier:
     url = config.board_url or f"http://{config.listen.alerter}"
-    webhooks = (WebhookNotifier(webhook, session, url=url) for webhook in config.sinks.webhooks)
-    members = (AlertmanagerNotifier(member, session, url=url, now=now) for member in config.sinks.alertmanagers)
-    return [*webhooks, *members]
+    page, ticket = config.alerts.page_severity, config.alerts.ticket_severity
+    match sink:
+        case Webhook():
+            return WebhookNotifier(sink, session, url=url)
+        case Alertmanager():
+            return AlertmanagerNotifier(sink, session, url=url, now=now, ticket=ticket)
+        case Slack():
+            return SlackNotifier(sink, session, ticket=ticket)
+        case PagerDuty():
+            # Where both are called the same, none may be taken for less than a page.
+            words = {ticket: sink.ticket_severity, page: sink.page_severity}
+            return PagerDutyNotifier(sink, session, url=url, severities=words)
 
 
 class _Leader:
@@ -117,6 +140,7 @@ class _Leader:
         self._sight = sight
         self._leadership = Leadership(database.conninfo, application="llm-slo alerter")
         self._watching_since = now()
+        self._ahead_seconds = _ahead_seconds(now())
 
     async def run(self, stop: asyncio.Event) -> None:
         """Lead or stand by until stopped."""
@@ -152,6 +176,7 @@ class _Leader:
 
     async def _lead(self, connection: Connection, stop: asyncio.Event) -> None:
         """Evaluate until stopped, or until something goes wrong: then everything is read anew by whoever leads next."""
+        self._clock_was_set()
         evaluator = Evaluator(self._config, self._slos, connection, self._now(), watching_since=self._watching_since)
         async with asyncio.timeout(_LONGEST_LOAD_SECONDS):
             await evaluator.load(self._now())
@@ -160,6 +185,8 @@ class _Leader:
         self._set_leading(True)
         self._mailbox.ring()
         while not stop.is_set():
+            if self._clock_was_set():
+                return
             start = monotonic()
             async with asyncio.timeout(_LONGEST_EVALUATION_SECONDS):
                 with tracer.start_as_current_span("evaluate"):
@@ -169,6 +196,19 @@ class _Leader:
                 self._mailbox.ring()
             await _pause(stop, max(0.0, EVALUATE_SECONDS - (monotonic() - start)))
 
+    def _clock_was_set(self) -> bool:
+        """Whether somebody has set the clock since this was last asked.
+
+        Then seconds that were counted are others, what waits for a time may wait for long, and signs of life look old.
+        """
+        before, self._ahead_seconds = self._ahead_seconds, _ahead_seconds(self._now())
+        moved_seconds = self._ahead_seconds - before
+        if abs(moved_seconds) <= CLOCK_SET_SECONDS:
+            return False
+        log.warning("the clock was set: everything is read anew", seconds=round(moved_seconds, 1))
+        self._watching_since = self._now()
+        return True
+
     async def _step_down(self) -> None:
         self._set_leading(False)
         self._vitals.evaluated_at = None
@@ -177,6 +217,11 @@ class _Leader:
     def _set_leading(self, leading: bool) -> None:
         self._vitals.leading = self._mailbox.leading = leading
         telemetry.ALERTER_LEADER.set(leading)
+
+
+def _ahead_seconds(now: datetime) -> float:
+    """By how much the time is ahead of monotonic time [s]: it changes only where the clock is set."""
+    return now.timestamp() - monotonic()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -72,7 +72,8 @@ async def deliver(database: Database, notifier: Notifier, now: Callable[[], date
     :raises StoreUnavailable: when Postgres did not commit; what was sent and not marked is sent again
     """
     lease = timedelta(seconds=notifier.timeout_seconds) + _LEASE_MARGIN
-    claimed = await outbox.claim(database, notifier.name, now(), lease)
+    # A sink that forgets and is told again is Alertmanager, which has silences of its own.
+    claimed = await outbox.claim(database, notifier.name, now(), lease, mutes=notifier.resend_seconds is None)
     by_notification = {id(one.notification): one for one in claimed}
     for message, answer in await send_each(notifier, [one.notification for one in claimed]):
         await _settle(database, notifier.name, [by_notification[id(one)] for one in message], answer, now())

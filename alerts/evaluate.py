@@ -12,22 +12,29 @@ import structlog
 from psycopg.errors import QueryCanceled
 
 from alerts.alert import Alert, Condition, Observation, Severity, State, Step, advance
-from alerts.page import Links, board_link, compose
+from alerts.describe import About, describe
+from alerts.finding import HOLD_SECONDS, Finding, Symptoms
+from alerts.sink import Trouble, find_failing_sinks
 from alerts.slo import Slo
+from alerts.slow import Ranking
 from alerts.store.alert import read_alerts, write_steps
-from alerts.store.fleet import Traffic, read_failures, read_fleet, read_last_event, read_traffic
+from alerts.store.fleet import Traffic, read_fleet, read_traffic
 from alerts.store.leader import Connection
-from alerts.store.pulse import PulseReader, read_period, read_streams
-from alerts.symptoms import HOLD_SECONDS, Finding, Symptoms, Text, find_symptoms
+from alerts.store.outbox import read_troubles
+from alerts.store.pulse import PulseReader, read_past, read_streams
+from alerts.store.slow import SETTLED, read_ranks
+from alerts.symptoms import find_symptoms
 from alerts.watch import Pulse, Series, Watch
 from collector import telemetry
 from collector.config import Config
-from collector.objective import Objective, Sli
 
 PERIOD_EVERY = timedelta(minutes=10)
 """How often the sums of whole periods are read again. What is counted in between is added; what leaves the period in between
 is at most 10 minutes of 30 days."""
 TRAFFIC_EVERY = timedelta(seconds=15)
+STORIES_SECONDS = 1.0
+"""What reading for the texts of pages may take of one evaluation [s]: where many fire at once, the last ones go with less."""
+RANKS_EVERY = timedelta(seconds=10)
 
 log = structlog.get_logger()
 
@@ -48,7 +55,7 @@ class Evaluator:
     ) -> None:
         self._config = config
         self._slos = slos
-        self._sinks = config.sinks.names
+        self._sinks = config.sinks.all
         self.connection = connection
         self._watching_since = watching_since
         self.watch = Watch(slos, config, _second(now))
@@ -56,7 +63,11 @@ class Evaluator:
         self._alerts: dict[str, Alert] = {}
         self._period_at: datetime | None = None
         self._traffic_at: datetime | None = None
+        self._ranking = Ranking(config)
+        self._ranked_at = now - SETTLED
         self._traffic = Traffic(0.0, True, False)
+        self._troubles: Sequence[Trouble] = ()
+        self._stories_until = 0.0
 
     @property
     def alerts(self) -> Sequence[Alert]:
@@ -81,7 +92,9 @@ class Evaluator:
         async with self.connection.transaction():
             await self._read_pulses(now)
             symptoms = await self._read_symptoms(now)
+            await self._read_ranks(now)
             changed = self._judge(symptoms, now)
+            self._stories_until = perf_counter() + STORIES_SECONDS
             steps = [await self._describe(step, seen, now) for step, seen in changed]
             await write_steps(self.connection, steps, self._sinks, now)
         for step in steps:
@@ -104,23 +117,37 @@ class Evaluator:
             self._period_at = now
 
     async def _read_periods(self, now: datetime) -> None:
-        """Sums of whole periods. They are only text in a page: where they take too long, evaluation goes on without."""
-        for days in sorted({slo.period_days for slo in self._slos}):
-            streams = [series.stream.id for series in self.watch.series if series.slo.period_days == days]
-            try:
-                async with self.connection.transaction():
-                    spent = await read_period(self.connection, streams, now - timedelta(days=days))
-            except QueryCanceled:
-                log.warning("the period's verdicts could not be read in time", period_days=days)
-            else:
-                self.watch.set_spent(days, spent)
+        """What minutes say. Pages do without where that takes too long: the windows that they go by are in memory."""
+        try:
+            async with self.connection.transaction():
+                streams = {series.stream.id for series in self.watch.series}
+                periods = {slo.period_days for slo in self._slos}
+                self.watch.set_past(await read_past(self.connection, streams, periods, now))
+        except QueryCanceled:
+            log.warning("the periods' verdicts could not be read in time")
 
     async def _read_symptoms(self, now: datetime) -> Symptoms:
         if self._traffic_at is None or now - self._traffic_at >= TRAFFIC_EVERY:
             self._traffic = await read_traffic(self.connection, self._config.primary_observed_by, now)
+            self._troubles = await read_troubles(self.connection, now)
             self._traffic_at = now
-        fleet = await read_fleet(self.connection, self._traffic)
-        return find_symptoms(fleet, self.watch.harm(), self._config, self._watching_since, now)
+        fleet = await read_fleet(self.connection, self._traffic, now)
+        found = find_symptoms(fleet, self.watch.harm(), self._config, self._watching_since, now, self._alerts)
+        return found._replace(findings=(*found.findings, *find_failing_sinks(self._troubles, self._config, now)))
+
+    async def _read_ranks(self, now: datetime) -> None:
+        """How replicas compare with their peers. A read that takes too long leaves its seconds out."""
+        until = now - SETTLED
+        if until - self._ranked_at < RANKS_EVERY:
+            return
+        since, self._ranked_at = self._ranked_at, until
+        try:
+            async with self.connection.transaction():
+                ranks = await read_ranks(self.connection, self._config.primary_observed_by, since, until)
+        except QueryCanceled:
+            log.warning("replicas could not be compared in time")
+        else:
+            self._ranking.count(ranks, self._alerts, now)
 
     def _judge(self, symptoms: Symptoms, now: datetime) -> list[tuple[Step, _Seen]]:
         """Every alert that this evaluation changes."""
@@ -140,7 +167,15 @@ class Evaluator:
             observation = self.watch.observe(series, alert, blind=symptoms.blind)
             if observation.condition is not Condition.CLEAR or alert is not None:
                 found[series.fingerprint] = _Seen(series.labels, observation, series)
-        for finding in symptoms.findings:
+        for series in self.watch.tickets:
+            alert = self._alerts.get(series.fingerprint)
+            page = self._alerts.get(series.page)
+            paged = page is not None and page.active
+            observation = self.watch.observe_ticket(series, alert, blind=symptoms.blind, paged=paged)
+            if observation.condition is Condition.BREACH or alert is not None:
+                found[series.fingerprint] = _Seen(series.labels, observation, series)
+        slow = () if symptoms.blind else self._ranking.findings(self._alerts)
+        for finding in (*symptoms.findings, *slow):
             found[Alert(labels=finding.labels, since=now).fingerprint] = _Seen(finding.labels, finding.observation, finding)
         for fingerprint, alert in self._alerts.items():
             if fingerprint not in found and alert.state not in (State.INACTIVE, State.RESOLVED):
@@ -156,22 +191,15 @@ class Evaluator:
         series = subject if isinstance(subject, Series) else None
         text = self.watch.text(series, now) if series else subject.text if isinstance(subject, Finding) else None
         assert text is not None
-        model = series.model if series else labels.get("model")
-        failures = await read_failures(self.connection, self._objective(series), model, now) if model else []
-        event = await read_last_event(self.connection, model, labels.get("replica"), now)
-        annotations = compose(text, failures, event, self._links(series, model, text, now))
+        about = About(labels, series.model if series else labels.get("model"), text)
+        if series:
+            slo, exhausted = series.slo, self.watch.exhaustion(series)
+            about = about._replace(objective=slo.objective, exhausted=exhausted, runbook_url=slo.runbook_url, advice=slo.advice)
+        annotations = await describe(self.connection, self._config, about, now, story=perf_counter() < self._stories_until)
         if series:
             annotations |= {name: f"{burn:.2f}" for name, burn in self.watch.burns(series).items()}
             annotations["budget_spent"] = f"{self.watch.spent(series):.4f}"
         return step._replace(alert=replace(step.alert, annotations=annotations))
-
-    def _objective(self, series: Series | None) -> Objective:
-        """By what a page counts who is hurt: the SLO's own test, and for a symptom that of availability."""
-        return series.slo.objective if series else Objective(Sli.AVAILABILITY, observed_by=self._config.primary_observed_by)
-
-    def _links(self, series: Series | None, model: str | None, text: Text, now: datetime) -> Links:
-        board = board_link(self._config.board_url, model, text.since, now)
-        return Links(board, series.slo.runbook_url if series else None, series.slo.advice if series else "")
 
     def _report(self, steps: Sequence[Step], now: datetime) -> None:
         newest = self._reader.newest_received_at
@@ -194,7 +222,7 @@ def _gone(alert: Alert, blind: bool) -> Observation:
     """What is seen of an alert of which nothing is seen any more."""
     if blind:
         return Observation(Condition.NO_DATA, "no collector lives", alert.severity, HOLD_SECONDS)
-    reason = "its SLO or stream is no longer watched" if alert.name == "SLOBurn" else "the condition is gone"
+    reason = "its SLO or stream is no longer watched" if alert.name in ("SLOBurn", "SLOSlowBurn") else "the condition is gone"
     return Observation(Condition.CLEAR, reason, alert.severity, HOLD_SECONDS)
 
 

@@ -12,6 +12,7 @@ import structlog
 
 from alerts.alert import fingerprint
 from alerts.notify.notification import Notification
+from alerts.page import runbook_link
 from collector import telemetry
 from collector.config import Config
 
@@ -25,6 +26,7 @@ log = structlog.get_logger()
 
 def watchdog(config: Config, starts_at: datetime) -> Notification:
     """The alert that always fires. That it reaches people proves that the way to them is open."""
+    runbook = runbook_link(config.alerts, "Watchdog")
     labels = {"alertname": "Watchdog", "cluster": config.cluster, "environment": config.environment}
     return Notification(
         fingerprint=fingerprint(labels),
@@ -33,6 +35,7 @@ def watchdog(config: Config, starts_at: datetime) -> Notification:
         ends_at=None,
         labels={**labels, "severity": "none"},
         annotations={
+            **({} if runbook is None else {"runbook_url": runbook}),
             "summary": "llm-slo evaluates, and can tell this Alertmanager",
             "description": "Fires always. Route it to a service that pages when it stops.",
         },

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from collector.death_sign import Says, Sign, find_sign
+from collector.death_sign import MEMORIES, Says, Sign, find_sign
 from collector.event import EventKind
 
 TOGETHER = timedelta(seconds=60)
@@ -114,7 +114,7 @@ def see_all(crash: Crash | None, marks: Iterable[Mark]) -> tuple[Crash | None, l
 
 
 def _same_fault(fault: Death, death: Death) -> bool:
-    alike = (fault.kind, fault.cause, fault.pattern) == (EventKind.OOM, death.cause, death.pattern)
+    alike = (fault.kind, fault.cause) == (EventKind.OOM, death.cause)
     return alike and abs(death.at - fault.at) <= TOGETHER
 
 
@@ -150,7 +150,8 @@ def _current(crash: Crash | None, mark: Mark) -> Crash:
 
 
 def _explained(crash: Crash, at: datetime, sign: Sign) -> Crash:
-    """Memory explains more than anything else, proof more than a hint, and what was said first more than what came of it."""
+    """Memory explains more than anything else, proof more than a hint, whose memory it was more than that it was memory, and
+    what was said first more than what came of it."""
     known = crash.cause
     if sign.says is Says.ENGINE_DEAD:
         return crash
@@ -159,8 +160,8 @@ def _explained(crash: Crash, at: datetime, sign: Sign) -> Crash:
     return replace(crash, cause_at=at) if known.says is sign.says else crash
 
 
-def _weight(sign: Sign) -> tuple[bool, bool]:
-    return sign.says is Says.OOM, sign.proof
+def _weight(sign: Sign) -> tuple[bool, bool, bool]:
+    return sign.says is Says.OOM, sign.proof, str(sign.pattern) in MEMORIES
 
 
 def _die(crash: Crash, at: datetime, sign: Sign) -> tuple[Crash, Death | None]:

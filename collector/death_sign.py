@@ -91,7 +91,10 @@ _PATTERNS = (
     _pattern(13, Family.SYSTEM, Says.OOM, "the node was low on resource: memory", ends=True),
     _pattern(14, Family.SGLANG, Says.OOM, "out of memory even after retracting", ends=True),
     # Memory.
-    _pattern(20, Family.TORCH, Says.OOM, *(f"{device} out of memory" for device in ("cuda", "hip", "xpu", "mps backend"))),
+    _pattern(17, Family.TORCH, Says.OOM, "hip out of memory"),
+    _pattern(18, Family.TORCH, Says.OOM, "xpu out of memory"),
+    _pattern(19, Family.TORCH, Says.OOM, "mps backend out of memory"),
+    _pattern(20, Family.TORCH, Says.OOM, "cuda out of memory"),
     _pattern(21, Family.TORCH, Says.OOM, "outofmemoryerror"),
     _pattern(22, Family.TORCH, Says.OOM, *(f"defaultcpuallocator: {text} memory" for text in ("can't allocate", "not enough"))),
     _pattern(
@@ -164,6 +167,15 @@ _PATTERNS = (
 
 SIGNS = tuple(pattern.sign for pattern in _PATTERNS)
 """Every sign, in the order in which they are looked for."""
+
+MEMORIES = {
+    **dict.fromkeys(("10", "11", "12", "13", "22", "29"), "host"),
+    **dict.fromkeys(("20", "23"), "CUDA"),
+    **dict.fromkeys(("17", "24"), "ROCm"),
+    "18": "XPU",
+    "19": "MPS",
+}
+"""Whose memory ran out, by the id of a pattern as an event's detail holds it; other patterns do not tell."""
 
 _QUIET = re.compile(
     r"(?:\([^()]{1,60}\)\s+){0,3}(?:[\d:.,tz/+\[\]-]{4,40}\s+){0,3}(?:(?:stdout|stderr)\s+[fp]\s+)?"

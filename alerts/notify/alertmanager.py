@@ -16,7 +16,7 @@ import aiohttp
 from alerts.alert import Severity
 from alerts.notify.notification import Answer, Notification
 from alerts.notify.post import post, rfc3339
-from collector.config import Alertmanager
+from collector.sink import Alertmanager
 
 RESEND_SECONDS = 60.0
 """How often what fires is sent again [s]."""
@@ -33,17 +33,27 @@ _URL = re.compile(
 
 
 class AlertmanagerNotifier:
-    """One member. ``url`` names us where an alert has no board; ``now`` is the time of sending."""
+    """One member. ``url`` names us where an alert has no board; ``now`` is the time of sending; ``ticket`` is the label
+    ``severity`` of a ticket."""
 
     resend_seconds = RESEND_SECONDS
 
-    def __init__(self, member: Alertmanager, session: aiohttp.ClientSession, *, url: str, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        member: Alertmanager,
+        session: aiohttp.ClientSession,
+        *,
+        url: str,
+        now: Callable[[], datetime],
+        ticket: str = Severity.TICKET.value,
+    ) -> None:
         self.name = member.name
         self.timeout_seconds = member.timeout_seconds
         self._endpoint = f"{member.url.rstrip('/')}/api/v2/alerts"
         self._session = session
         self._url = url
         self._now = now
+        self._ticket = ticket
 
     def messages(self, notifications: Sequence[Notification]) -> list[list[Notification]]:
         """Any alerts go together: Alertmanager makes the groups."""
@@ -51,18 +61,21 @@ class AlertmanagerNotifier:
 
     async def send(self, message: Sequence[Notification]) -> Answer:
         """POST alerts. Never raises for what a sink does. Of a message that is refused the valid alerts were taken."""
-        return await post(self._session, self._endpoint, payload(message, self._url, self._now()), self.timeout_seconds)
+        body = payload(message, self._url, self._now(), self._ticket)
+        return await post(self._session, self._endpoint, body, self.timeout_seconds)
 
 
-def payload(message: Sequence[Notification], url: str, now: datetime) -> list[dict[str, object]]:
-    """The body of one POST."""
-    return [alert for notification in message for alert in _alerts(notification, url, now)]
+def payload(
+    message: Sequence[Notification], url: str, now: datetime, ticket: str = Severity.TICKET.value
+) -> list[dict[str, object]]:
+    """The body of one POST. ``ticket`` is the label ``severity`` of a ticket."""
+    return [alert for notification in message for alert in _alerts(notification, url, now, ticket)]
 
 
-def _alerts(notification: Notification, url: str, now: datetime) -> Iterator[dict[str, object]]:
+def _alerts(notification: Notification, url: str, now: datetime, ticket: str) -> Iterator[dict[str, object]]:
     yield _alert(notification, notification.labels, notification.ends_at or now + LIFETIME, url)
     if notification.raised_at is not None:
-        yield _alert(notification, {**notification.labels, "severity": Severity.TICKET.value}, notification.raised_at, url)
+        yield _alert(notification, {**notification.labels, "severity": ticket}, notification.raised_at, url)
 
 
 def _alert(notification: Notification, labels: Mapping[str, str], ends_at: datetime, url: str) -> dict[str, object]:

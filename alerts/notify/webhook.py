@@ -8,7 +8,7 @@ import aiohttp
 
 from alerts.notify.notification import Answer, Notification, common, grouped
 from alerts.notify.post import post, rfc3339
-from collector.config import Webhook
+from collector.sink import Webhook
 
 _NEVER = "0001-01-01T00:00:00Z"
 """Go's zero time: how Alertmanager writes that an alert has not ended."""

@@ -11,6 +11,7 @@ from psycopg.types.json import Jsonb
 
 from alerts.alert import Alert, Step, restore
 from alerts.store.leader import Connection
+from collector.sink import Sink
 
 
 class _AlertRow(NamedTuple):
@@ -33,7 +34,7 @@ async def read_alerts(connection: Connection) -> list[Alert]:
     ]
 
 
-async def write_steps(connection: Connection, steps: Iterable[Step], sinks: Sequence[str], now: datetime) -> None:
+async def write_steps(connection: Connection, steps: Iterable[Step], sinks: Sequence[Sink], now: datetime) -> None:
     """Write what an evaluation changed. The caller's transaction makes it one: state, flips and notifications, or nothing."""
     for step in steps:
         await _write_alert(connection, step.alert, now)
@@ -52,7 +53,7 @@ async def write_steps(connection: Connection, steps: Iterable[Step], sinks: Sequ
                 "ends_at": ends_at,
                 "raised_at": raised_at,
             }
-            for sink in sinks:
+            for sink in told(step.alert, sinks):
                 await connection.execute(
                     # one notification to one sink; told once, however often the evaluation says it
                     """INSERT INTO outbox (fingerprint, starts_at, revision, status, sink, payload, created_at, attempts,
@@ -63,12 +64,18 @@ async def write_steps(connection: Connection, steps: Iterable[Step], sinks: Sequ
                         notice.starts_at,
                         notice.revision,
                         notice.status,
-                        sink,
+                        sink.name,
                         Jsonb(payload),
                         now,
                         now,
                     ),
                 )
+
+
+def told(alert: Alert, sinks: Sequence[Sink]) -> list[Sink]:
+    """The sinks that an alert is for. That a sink takes nothing is not told to it: what waits for it would only grow."""
+    failing = alert.labels.get("sink")
+    return [sink for sink in sinks if sink.name != failing and alert.severity.value in sink.severities]
 
 
 async def _write_alert(connection: Connection, alert: Alert, now: datetime) -> None:

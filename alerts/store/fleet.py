@@ -9,26 +9,25 @@ from typing import NamedTuple
 from psycopg import sql
 from psycopg.rows import class_row
 
-from alerts.page import Failure, LastEvent
+from alerts.fleet import Fleet, OomRequests, ReplicaState
+from alerts.page import LastEvent
 from alerts.store.leader import Connection
-from alerts.symptoms import Fleet, ReplicaState
+from collector.event import CANARY, RESTARTS, Change, ChangeKind, Event, EventKind
 from collector.metrics import COUNTERS
-from collector.objective import OUR_FAULT, Objective, Sli
 from collector.request import ObservedBy, Outcome
 from collector.sample import Health
+from collector.schema import ALL, UNKNOWN
 
 RECENT = timedelta(minutes=5)
 _BEFORE = timedelta(days=1)
 _EVENTS = timedelta(minutes=15)
-_FAILURE_ROWS = 200
-"""Kinds of failure that are read for one page, the largest first: tenants times outcomes."""
+_DEATHS = timedelta(hours=1)
+"""How far back deaths, memory faults and restarts are read."""
+_CHANGES = timedelta(hours=3)
+"""How far back changes are read: an engine may take an hour to load before its restart is seen."""
+_TELLING = sorted(kind.value for kind in RESTARTS | CANARY | {EventKind.DEATH, EventKind.OOM})
 
 _FINISHED = [family.name for family in COUNTERS if family.name.startswith("requests_finished_")]
-_MEASURED = {
-    Sli.TTFT: "ttft_seconds",
-    Sli.LATENCY: "latency_seconds",
-    Sli.TPOT: "(latency_seconds - ttft_seconds) / nullif(output_tokens - 1, 0)",
-}
 
 
 class Traffic(NamedTuple):
@@ -81,14 +80,108 @@ def _time(value: object) -> datetime | None:
     return value if isinstance(value, datetime) else None
 
 
-async def read_fleet(connection: Connection, traffic: Traffic) -> Fleet:
+async def read_fleet(connection: Connection, traffic: Traffic, now: datetime) -> Fleet:
     """The fleet as it is now. ``traffic`` is read apart and less often."""
     replicas = await read_replicas(connection)
     # signs of life of the collectors
     cursor = await connection.execute("SELECT max(seen_at), max(started_at) FROM collectors")
     row = await cursor.fetchone()
     seen_at, started_at = row if row is not None else (None, None)
-    return Fleet(replicas, _time(seen_at), _time(started_at), *traffic)
+    return Fleet(
+        replicas,
+        _time(seen_at),
+        _time(started_at),
+        *traffic,
+        events=await read_deaths(connection, now),
+        changes=await read_changes(connection, now),
+        oom_requests=await read_oom_requests(connection, now),
+    )
+
+
+async def read_deaths(connection: Connection, now: datetime) -> list[Event]:
+    """Deaths, memory faults, restarts, and what canaries found, of the last hour, the oldest first."""
+    cursor = connection.cursor(row_factory=class_row(_DeathRow))
+    await cursor.execute(
+        # what happened to engines lately
+        """SELECT at, kind, replicas.name AS replica, CASE WHEN model_id <> %s THEN models.name END AS model, detail
+           FROM events JOIN replicas ON replicas.id = replica_id JOIN models ON models.id = model_id
+           WHERE at > %s AND at <= %s AND kind = ANY(%s) ORDER BY at, events.id""",
+        (UNKNOWN, now - _DEATHS, now, _TELLING),
+    )
+    return [
+        Event(at=row.at, kind=EventKind(row.kind), replica=row.replica, model=row.model, detail=_texts(row.detail))
+        for row in await cursor.fetchall()
+    ]
+
+
+async def read_changes(connection: Connection, now: datetime) -> list[Change]:
+    """What was done in the last hours, or is about to be, as pipelines tell and scrapes find; the oldest first."""
+    cursor = connection.cursor(row_factory=class_row(_ChangeRow))
+    await cursor.execute(
+        # what may explain a restart
+        """SELECT at, kind, source, CASE WHEN replica_id <> %(all)s THEN replicas.name END AS replica,
+                  CASE WHEN model_id <> %(all)s THEN models.name END AS model, detail
+           FROM changes JOIN replicas ON replicas.id = replica_id JOIN models ON models.id = model_id
+           WHERE at > %(since)s ORDER BY at, changes.id""",
+        {"all": ALL, "since": now - _CHANGES},
+    )
+    return [
+        Change(
+            at=row.at,
+            kind=ChangeKind(row.kind),
+            source=row.source,
+            replica=row.replica,
+            model=row.model,
+            detail=_texts(row.detail),
+        )
+        for row in await cursor.fetchall()
+    ]
+
+
+async def read_oom_requests(connection: Connection, now: datetime) -> list[OomRequests]:
+    """Requests of the last minutes that failed with an out-of-memory text, as the observer saw them that saw most."""
+    cursor = await connection.execute(
+        # the first minute that has any, by the rollup; a few seconds old at most
+        """SELECT min(minute) FROM rollup_minute
+           WHERE minute > %s AND minute <= %s AND tenant_id = %s AND model_id = %s AND replica_id = %s AND outcome = %s""",
+        (now - RECENT - timedelta(minutes=1), now, ALL, ALL, ALL, int(Outcome.OOM)),
+    )
+    row = await cursor.fetchone()
+    if row is None or not isinstance(row[0], datetime):
+        return []
+    rows = connection.cursor(row_factory=class_row(OomRequests))
+    await rows.execute(
+        # the rows of these minutes: times to the microsecond
+        """SELECT DISTINCT ON (model, replica) model, replica, requests, first_at, last_at FROM (
+               SELECT models.name AS model, CASE WHEN replica_id <> %s THEN replicas.name END AS replica, observed_by,
+                      count(*)::int AS requests, min(ended_at) AS first_at, max(ended_at) AS last_at
+               FROM requests JOIN models ON models.id = model_id JOIN replicas ON replicas.id = replica_id
+               WHERE ended_at >= %s AND ended_at <= %s AND outcome = %s GROUP BY 1, 2, 3
+           ) AS seen ORDER BY model, replica, requests DESC""",
+        (UNKNOWN, row[0], now, int(Outcome.OOM)),
+    )
+    return await rows.fetchall()
+
+
+class _DeathRow(NamedTuple):
+    at: datetime
+    kind: str
+    replica: str
+    model: str | None
+    detail: dict[str, object]
+
+
+class _ChangeRow(NamedTuple):
+    at: datetime
+    kind: str
+    source: str
+    replica: str | None
+    model: str | None
+    detail: dict[str, object]
+
+
+def _texts(detail: dict[str, object]) -> dict[str, str]:
+    return {name: str(value) for name, value in detail.items()}
 
 
 async def read_traffic(connection: Connection, observed_by: ObservedBy, now: datetime) -> Traffic:
@@ -122,35 +215,6 @@ async def _any_request(connection: Connection, observed_by: ObservedBy, since: d
     return await cursor.fetchone() == (True,)
 
 
-async def read_failures(connection: Connection, objective: Objective, model: str | None, now: datetime) -> list[Failure]:
-    """Requests that the objective failed in the last 5 minutes, by tenant and outcome, the most frequent first."""
-    measured = _MEASURED.get(objective.sli)
-    failed = "outcome = ANY(%(faults)s)" if measured is None else f"({measured} > %(threshold)s OR outcome = %(timeout)s)"
-    of_model = "true" if model is None else "model_id = (SELECT id FROM models WHERE name = %(model)s)"
-    table = "engine_requests" if objective.observed_by is ObservedBy.ENGINE else "requests"
-    cursor = await connection.execute(
-        # failed requests of the last minutes, for the text of a page
-        sql.SQL(
-            """SELECT tenants.name, outcome, count(*) FROM {table} JOIN tenants ON tenants.id = tenant_id
-               WHERE ended_at > %(since)s AND ended_at <= %(now)s AND observed_by = %(observer)s
-                 AND traffic_class = ANY(%(classes)s) AND {failed} AND {of_model}
-               GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT %(limit)s"""
-        ).format(table=sql.Identifier(table), failed=sql.SQL(failed), of_model=sql.SQL(of_model)),
-        {
-            "since": now - RECENT,
-            "now": now,
-            "observer": int(objective.observed_by),
-            "classes": sorted(map(int, objective.traffic_classes)),
-            "faults": sorted(map(int, OUR_FAULT)),
-            "timeout": int(Outcome.TIMEOUT),
-            "threshold": objective.threshold_seconds,
-            "model": model,
-            "limit": _FAILURE_ROWS,
-        },
-    )
-    return [Failure(str(tenant), Outcome(int(str(code))), int(str(count))) for tenant, code, count in await cursor.fetchall()]
-
-
 class _EventRow(NamedTuple):
     at: datetime
     kind: str
@@ -172,4 +236,4 @@ async def read_last_event(connection: Connection, model: str | None, replica: st
         {"since": now - _EVENTS, "now": now, "model": model, "replica": replica},
     )
     row = await cursor.fetchone()
-    return None if row is None else LastEvent(row.at, row.kind, row.replica, {k: str(v) for k, v in row.detail.items()})
+    return None if row is None else LastEvent(row.at, row.kind, row.replica, _texts(row.detail))

@@ -8,11 +8,15 @@ from typing import NamedTuple
 from psycopg.rows import class_row
 
 from alerts.notify.notification import Notification
+from alerts.sink import Trouble
 from alerts.store.leader import Connection
+from alerts.store.mute import hold
 from collector.store.connection import Database
 
 RESOLVED_RESENT = timedelta(minutes=5)
 """How long a sink that forgets is told of an end: one that was cut off when it came would let the alert fire on."""
+REFUSED_TOLD = timedelta(days=1)
+"""How long it is told that a sink refuses, where nothing else is sent to it that it could take."""
 _CLAIM = 32
 """Notifications claimed at once; their groups are sent side by side, so that all fit into one lease."""
 
@@ -36,15 +40,18 @@ class _OutboxRow(NamedTuple):
     raised_at: datetime | None
 
 
-async def claim(database: Database, sink: str, now: datetime, lease: timedelta) -> list[Claimed]:
+async def claim(database: Database, sink: str, now: datetime, lease: timedelta, *, mutes: bool = True) -> list[Claimed]:
     """Take what is due for a sink. Who dies with a claim loses it after ``lease``, and another one delivers.
 
     Of one alert only the oldest that is still open is taken: a "firing" that must be tried again may not arrive after its
     "resolved".
 
+    :param mutes: whether mutes hold for this sink
     :raises StoreUnavailable: when Postgres did not commit
     """
     async with database.transaction() as connection:
+        if mutes:
+            await hold(connection, sink, now)
         cursor = connection.cursor(row_factory=class_row(_OutboxRow))
         await cursor.execute(
             # claim what is due, oldest first
@@ -52,10 +59,12 @@ async def claim(database: Database, sink: str, now: datetime, lease: timedelta) 
                WHERE id IN (
                    SELECT id FROM outbox AS due
                    WHERE sink = %(sink)s AND delivered_at IS NULL AND failed_at IS NULL AND next_attempt_at <= %(now)s
+                     AND (muted_by IS NULL OR released_at IS NOT NULL)
                      AND NOT EXISTS (
                          SELECT FROM outbox AS earlier
                          WHERE earlier.sink = due.sink AND earlier.fingerprint = due.fingerprint AND earlier.id < due.id
-                           AND earlier.delivered_at IS NULL AND earlier.failed_at IS NULL)
+                           AND earlier.delivered_at IS NULL AND earlier.failed_at IS NULL
+                           AND (earlier.muted_by IS NULL OR earlier.released_at IS NOT NULL))
                    ORDER BY id LIMIT %(limit)s FOR UPDATE OF due SKIP LOCKED)
                RETURNING id, attempts, fingerprint, status, starts_at, payload,
                          (payload ->> 'ends_at')::timestamptz AS ends_at,
@@ -140,3 +149,26 @@ async def settle_failed(database: Database, ids: list[int], error: str, now: dat
             "UPDATE outbox SET failed_at = %s, last_error = %s WHERE id = ANY(%s)",
             (now, error, ids),
         )
+
+
+async def read_troubles(connection: Connection, now: datetime) -> list[Trouble]:
+    """Sinks that have not taken what they were sent, and have taken nothing since."""
+    cursor = connection.cursor(row_factory=class_row(Trouble))
+    await cursor.execute(
+        # what waits after a failed attempt, and what was refused lately without anything taken since, by sink
+        """SELECT sink, min(coalesce(failed_at, created_at)) AS since,
+                  (count(*) FILTER (WHERE failed_at IS NULL))::int AS waiting,
+                  (count(*) FILTER (WHERE failed_at IS NOT NULL))::int AS refused,
+                  bool_or(payload -> 'labels' ->> 'severity' = 'page') AS pages,
+                  (array_agg(last_error ORDER BY id DESC))[1] AS error
+           FROM outbox
+           WHERE delivered_at IS NULL AND last_error IS NOT NULL AND attempts > 0
+             AND (failed_at IS NULL
+                  OR (failed_at > %(since)s AND NOT EXISTS (
+                          SELECT FROM outbox AS taken
+                          WHERE taken.sink = outbox.sink AND taken.delivered_at > outbox.failed_at)))
+             AND (failed_at IS NULL OR muted_by IS NULL OR released_at IS NOT NULL)
+           GROUP BY sink""",
+        {"since": now - REFUSED_TOLD},
+    )
+    return await cursor.fetchall()

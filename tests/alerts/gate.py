@@ -1,4 +1,4 @@
-"""A way to Postgres that can be shut: TCP on loopback in front of the server's socket."""
+"""A way to Postgres that can be shut, slowed and silenced: TCP on loopback in front of the server's socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 
 class Gate:
-    """``conninfo`` leads through it."""
+    """``conninfo`` leads through it. What passes is late by ``delay_seconds``."""
 
     def __init__(self, conninfo: str) -> None:
         parts = conninfo_to_dict(conninfo)
@@ -20,6 +20,10 @@ class Gate:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._port = 0
+        self._passes = asyncio.Event()
+        self._passes.set()
+        self._lost: list[asyncio.Event] = []
+        self.delay_seconds = 0.0
 
     @property
     def conninfo(self) -> str:
@@ -37,25 +41,50 @@ class Gate:
             self._server = None
         for writer in self._writers:
             writer.transport.abort()
+        # Nobody reads it any more, and who carries it can end.
+        for passes in (*self._lost, self._passes):
+            passes.set()
+
+    def hold(self) -> None:
+        """Let nothing through, and cut nobody: what is sent waits."""
+        self._passes.clear()
+
+    def release(self) -> None:
+        """Let through what waited, and what comes."""
+        self._passes.set()
+
+    def lose(self) -> None:
+        """Nothing of the connections that there are arrives ever again, and nobody is told: a firewall forgot them."""
+        self._passes.clear()
+        self._lost.append(self._passes)
+        self._passes = asyncio.Event()
+        self._passes.set()
 
     async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        inner_reader, inner_writer = await asyncio.open_unix_connection(self._socket)
+        passes = self._passes
+        try:
+            inner_reader, inner_writer = await asyncio.open_unix_connection(self._socket)
+        except OSError:
+            writer.transport.abort()  # no server: what a connection to a closed port comes to
+            return
         ends = {writer, inner_writer}
         self._writers |= ends
         try:
-            await asyncio.gather(_copy(reader, inner_writer), _copy(inner_reader, writer))
+            await asyncio.gather(self._copy(reader, inner_writer, passes), self._copy(inner_reader, writer, passes))
         finally:
             self._writers -= ends
             for end in ends:
                 end.close()
 
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):
-        while chunk := await reader.read(65536):
-            writer.write(chunk)
-            await writer.drain()
-    writer.close()
+    async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, passes: asyncio.Event) -> None:
+        with suppress(OSError):
+            while chunk := await reader.read(65536):
+                await passes.wait()
+                if self.delay_seconds:
+                    await asyncio.sleep(self.delay_seconds)
+                writer.write(chunk)
+                await writer.drain()
+        writer.close()
 
 
 @asynccontextmanager

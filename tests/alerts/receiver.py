@@ -18,6 +18,7 @@ class Receiver:
     def __init__(self) -> None:
         self.status = 200
         self.headers: dict[str, str] = {}
+        self.text = ""
         self.bodies: list[dict[str, Any]] = []
         self.seen = 0
         self.url = ""
@@ -43,7 +44,7 @@ class Receiver:
         await self.answers.wait()
         if 200 <= self.status < 300:
             self.bodies.append(body)
-        return web.Response(status=self.status, headers=self.headers)
+        return web.Response(status=self.status, headers=self.headers, text=self.text)
 
 
 @asynccontextmanager

@@ -16,10 +16,11 @@ from alerts.evaluate import Evaluator
 from alerts.slo import Slo, load_slos
 from alerts.store.leader import Leadership
 from collector import schema
-from collector.config import Config, Sinks, Webhook
+from collector.config import Config
 from collector.objective import judge
 from collector.request import ObservedBy, Outcome, Request
 from collector.sample import Health
+from collector.sink import Sinks, Webhook
 from collector.store.connection import Database
 from collector.store.dictionary import Dictionary
 from collector.store.request import Judged, RequestStore

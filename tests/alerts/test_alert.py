@@ -8,7 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alerts.alert import REFIRE, Alert, Condition, Notice, Observation, Severity, State, Step, advance, fingerprint, restore
+from alerts.alert import (
+    FLAP,
+    REFIRE,
+    UPDATE_EVERY,
+    Alert,
+    Condition,
+    Notice,
+    Observation,
+    Severity,
+    State,
+    Step,
+    advance,
+    fingerprint,
+    restore,
+)
 
 START = datetime(2025, 1, 1, 3, 0, tzinfo=UTC)
 LABELS = {"alertname": "EngineDead", "model": "llama", "replica": "vllm-0"}
@@ -18,7 +32,7 @@ ALLOWED = {
     (State.INACTIVE, State.FIRING),
     (State.PENDING, State.INACTIVE),
     (State.PENDING, State.FIRING),
-    (State.FIRING, State.FIRING),  # a rise in severity
+    (State.FIRING, State.FIRING),  # a rise in severity, or more that is known
     (State.FIRING, State.RESOLVING),
     (State.RESOLVING, State.FIRING),
     (State.RESOLVING, State.RESOLVED),
@@ -27,8 +41,8 @@ ALLOWED = {
 }
 
 
-def seen(condition: Condition, severity: Severity = Severity.TICKET) -> Observation:
-    return Observation(condition, f"it is {condition.value}", severity, HOLD)
+def seen(condition: Condition, severity: Severity = Severity.TICKET, *known: str) -> Observation:
+    return Observation(condition, f"it is {condition.value}", severity, HOLD, frozenset(known))
 
 
 def play(*steps: tuple[float, Condition], alert: Alert | None = None) -> list[Step]:
@@ -46,12 +60,21 @@ def statuses(steps: list[Step]) -> list[str]:
 
 
 @given(
-    st.lists(st.tuples(st.integers(1, 400), st.sampled_from(Condition), st.sampled_from(Severity), st.booleans()), max_size=60)
+    st.lists(
+        st.tuples(
+            st.integers(1, 400),
+            st.sampled_from(Condition),
+            st.sampled_from(Severity),
+            st.sets(st.sampled_from(["out of memory", "requests"])),
+            st.booleans(),
+        ),
+        max_size=60,
+    )
 )
-def test_every_sequence_keeps_the_promises(steps: list[tuple[int, Condition, Severity, bool]]) -> None:
+def test_every_sequence_keeps_the_promises(steps: list[tuple[int, Condition, Severity, set[str], bool]]) -> None:
     alert, restarted = Alert(labels=LABELS, since=START), Alert(labels=LABELS, since=START)
     now, told = START, list[Notice]()
-    for seconds, condition, severity, restart in steps:
+    for seconds, condition, severity, known, restart in steps:
         now += timedelta(seconds=seconds)
         if restart:
             stored = json.loads(json.dumps([restarted.sent_labels, restarted.detector]))
@@ -59,9 +82,9 @@ def test_every_sequence_keeps_the_promises(steps: list[tuple[int, Condition, Sev
                 stored[0], restarted.state.value, stored[1], restarted.starts_at, restarted.ends_at, restarted.annotations
             )
         before = alert
-        step = advance(alert, seen(condition, severity), now)
+        step = advance(alert, seen(condition, severity, *known), now)
         # A restart changes nothing.
-        assert step == advance(restarted, seen(condition, severity), now)
+        assert step == advance(restarted, seen(condition, severity, *known), now)
         alert = restarted = step.alert
         # Each flip is recorded once, and lies in the table.
         assert {(flip.from_state, flip.to_state) for flip in step.flips} <= ALLOWED
@@ -77,22 +100,26 @@ def test_every_sequence_keeps_the_promises(steps: list[tuple[int, Condition, Sev
         # The start is stable while it fires, and what is known is frozen without data.
         if before.active:
             assert before.starts_at == alert.starts_at
+            # What was told is not taken back, and nothing counts as told that was not.
+            assert before.known <= alert.known
+            assert before.known == alert.known or step.notices
         if condition is Condition.NO_DATA:
             assert before.state is alert.state
     check_order(told)
 
 
 def check_order(told: list[Notice]) -> None:
-    """Between two resolved there is a firing, and a second firing without a resolved is a rise in severity."""
-    rises = 0
+    """Between two resolved there is a firing, and another firing without a resolved is a rise in severity or an update: one
+    for each thing that can be known."""
+    updates = 0
     for before, after in pairwise(told):
         if after.status == "resolved":
             assert "firing" == before.status
             assert (before.starts_at, before.revision) == (after.starts_at, after.revision)
-            rises = 0
+            updates = 0
         elif before.status == "firing":
-            rises += 1
-            assert 1 == rises
+            updates += 1
+            assert updates <= 3
             assert (before.starts_at, before.revision + 1) == (after.starts_at, after.revision)
     if told:
         assert "firing" == told[0].status
@@ -161,6 +188,45 @@ def test_a_rise_to_a_page_is_told_once_and_is_never_taken_back() -> None:
     assert Step(raised.alert, (), ()) == lowered
 
 
+def test_more_that_is_known_is_told_once_at_once_and_then_at_most_once_a_minute() -> None:
+    alert = advance(Alert(labels=LABELS, since=START), seen(Condition.BREACH), START).alert
+    notices = []
+    minute = int(UPDATE_EVERY.total_seconds())
+    for second, known in [
+        (1, ("oom",)),
+        (2, ("oom",)),
+        (3, ("oom", "requests")),
+        (minute, ("requests",)),
+        (1 + minute, ("requests",)),
+    ]:
+        step = advance(alert, seen(Condition.BREACH, Severity.TICKET, *known), START + timedelta(seconds=second))
+        notices += [(second, notice) for notice in step.notices]
+        alert = step.alert
+
+    assert [(1, Notice("firing", START, None, 1)), (1 + minute, Notice("firing", START, None, 2))] == notices
+    assert {"oom", "requests"} == alert.known
+
+
+def test_what_is_known_when_it_fires_or_rises_is_told_with_that() -> None:
+    alert = advance(Alert(labels=LABELS, since=START), seen(Condition.BREACH, Severity.TICKET, "oom"), START).alert
+    raised = advance(alert, seen(Condition.BREACH, Severity.PAGE, "oom", "requests"), START + timedelta(seconds=1))
+    after = advance(raised.alert, seen(Condition.BREACH, Severity.PAGE, "requests"), START + timedelta(seconds=90))
+
+    assert (1, 1, 0) == (raised.alert.revision, len(raised.notices), len(after.notices))
+
+
+def test_a_new_start_forgets_what_was_known_and_a_refire_does_not() -> None:
+    alert = advance(Alert(labels=LABELS, since=START), seen(Condition.BREACH, Severity.TICKET, "oom"), START).alert
+    for second in (0, 10):
+        alert = advance(alert, seen(Condition.CLEAR), START + timedelta(seconds=second)).alert
+    again, later = (
+        advance(alert, seen(Condition.BREACH), START + timedelta(seconds=10) + pause).alert
+        for pause in (REFIRE, REFIRE + timedelta(seconds=1))
+    )
+
+    assert (frozenset({"oom"}), frozenset()) == (again.known, later.known)
+
+
 @pytest.mark.parametrize(
     ("labels", "expected"),
     [
@@ -187,3 +253,18 @@ def test_the_time_of_a_rise_is_kept_until_the_next_start() -> None:
     assert raised == again.raised_at
     later = advance(alert, seen(Condition.BREACH), START + timedelta(seconds=61) + REFIRE).alert
     assert later.raised_at is None
+
+
+def test_an_alert_that_fires_again_within_an_hour_counts_it_and_a_restart_does_not_forget() -> None:
+    alert, flaps = Alert(labels=LABELS, since=START), []
+    start = 0.0
+    for pause in (0.0, 60.0, 1000.0, FLAP.total_seconds(), FLAP.total_seconds() + 1):
+        start += pause
+        steps = play((start, Condition.BREACH), (start, Condition.CLEAR), (start + HOLD, Condition.CLEAR), alert=alert)
+        alert = steps[-1].alert
+        kept = restore(alert.sent_labels, alert.state, alert.detector, alert.starts_at, alert.ends_at, alert.annotations)
+        assert alert == kept
+        flaps.append(alert.flaps)
+        start += HOLD
+
+    assert [0, 1, 2, 3, 0] == flaps

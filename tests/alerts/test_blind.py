@@ -146,7 +146,7 @@ class Listener:
 
     async def heard(self, number: int) -> list[str]:
         """What it was told, once it was told so often."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while len(self.told) < number:  # noqa: ASYNC110 - a sink is told by another task, without an event
                 await asyncio.sleep(0.001)
         return self.told

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 
 import psycopg
@@ -13,9 +14,10 @@ from prometheus_client import REGISTRY
 from alerts import blind, daemon, deliver
 from alerts.daemon import Vitals, run
 from alerts.evaluate import Evaluator
-from collector.config import Alertmanager, Alerts, Config, Sinks
+from collector.config import Config
 from collector.errors import ConfigError
 from collector.request import Outcome
+from collector.sink import Alertmanager, Alerts, Sinks, Slack
 from collector.store.connection import Database
 from tests.alerts.gate import gate
 from tests.alerts.member import member
@@ -33,7 +35,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def until(happened: Callable[[], bool]) -> None:
     """Wait for something that other tasks do."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not happened():  # noqa: ASYNC110 - what it waits for is not told by an event
             await asyncio.sleep(0.01)
 
@@ -146,6 +148,26 @@ async def test_an_alerter_waits_for_a_database_that_is_not_there() -> None:
     assert Vitals(leading=False, evaluated_at=None, postgres_ok=False) == vitals
 
 
+async def test_a_clock_that_was_set_pages_nobody_and_hides_nothing(database: str) -> None:
+    ahead = timedelta(hours=1)
+
+    def now() -> datetime:
+        return datetime.now(UTC) + ahead
+
+    async with receiving() as receiver, scene(database, config_of(receiver.url)) as on:
+        await on.collector_lives()
+        async with alerter(on.config, database, now=now) as vitals:
+            await until(lambda: vitals.leading)
+            ahead = timedelta()
+            await on.serve(Outcome.SERVER_ERROR, seconds=60)
+            await until(lambda: bool(receiver.told))
+            ahead = timedelta(hours=1)
+            await until(evaluated_after(now(), vitals))
+            await until(evaluated_after(now(), vitals))
+
+        assert [("SLOBurn", "firing")] == receiver.told
+
+
 @pytest.fixture
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blind, "BLIND_SECONDS", 0.5)
@@ -188,6 +210,8 @@ async def test_a_collector_gets_time_to_say_that_it_lives_when_postgres_is_back(
     database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(daemon, "_AWAY_SECONDS", 0.1)
+    # Time that jumps stands for time that passes here.
+    monkeypatch.setattr(daemon, "CLOCK_SET_SECONDS", inf)
     ahead = timedelta()
 
     def now() -> datetime:
@@ -232,3 +256,10 @@ async def test_a_wrong_slo_file_stops_the_start(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="can never page"):
         await run(Config(slos=path), Database("", application="test"), asyncio.Event())
+
+
+async def test_a_secret_that_cannot_be_read_stops_the_start(database: str, tmp_path: Path) -> None:
+    config = Config(sinks=Sinks(slack=(Slack(name="chat", url_file=tmp_path / "gone"),)))
+    async with Database(database, application="test") as one:
+        with pytest.raises(ConfigError, match=r"sinks.slack \(chat\): url_file: .*gone cannot be read"):
+            await run(config, one, asyncio.Event())

@@ -29,7 +29,7 @@ async def put(on: Scene, *statuses: str, model: str = "llama", revision: int = 0
     """Flips of one alert, with their notifications to every sink."""
     labels = {"alertname": "SLOBurn", "model": model}
     alert = Alert(labels=labels, since=on.now, severity=Severity.PAGE, starts_at=on.now, annotations={"summary": "it burns"})
-    sinks = on.config.sinks.names
+    sinks = on.config.sinks.all
     async with on.database.transaction() as connection:
         for status in statuses:
             ends_at = on.now if status == "resolved" else None

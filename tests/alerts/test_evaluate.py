@@ -44,11 +44,11 @@ async def test_a_minute_of_total_outage_pages_and_its_end_resolves(on: Scene, re
     } == alert["labels"]
     outage_began = on.now - timedelta(seconds=59)
     assert f"since {outage_began:%H:%M:%S} UTC" in alert["annotations"]["summary"]
-    # 3 % of the requests so far failed: 6 times what the objective allows, 19 s into the outage.
-    assert "llama: availability 99.5 %, 95 of 1500 failed in 5 min, burn 6 (1h)" in alert["annotations"]["summary"]
+    # 11 s into the outage: as if the 600 s were all of an hour, 54 failures are 0.5 % of 30 days' budget, and 10 s apart.
+    assert "llama: availability 99.5 %, 55 of 1500 failed in 5 min, burn 4 (1h)" in alert["annotations"]["summary"]
     description = alert["annotations"]["description"]
-    assert "Requests hurt in the last 5 min: 95 (server error 95)." in description
-    assert "Tenants hurt: tenant-1 48, tenant-0 47." in description
+    assert "Requests hurt in the last 5 min: 55 (server error 55)." in description
+    assert "Tenants hurt: tenant-1 28, tenant-0 27." in description
     assert "https://grafana.example.com/d/llm-slo-on-call?from=" in alert["generatorURL"]
     assert {"burn_5m", "burn_1h", "budget_spent", "board_url"} <= alert["annotations"].keys()
 
@@ -93,7 +93,7 @@ async def test_a_dead_engine_pages_when_too_few_replicas_are_ready(on: Scene, re
     await on.replica("vllm-0", Health.UNREACHABLE, since=6, ready_ago=11)
     await on.execute(
         "INSERT INTO events (at, kind, replica_id, model_id, detail) "
-        "SELECT %s, 'death', replica_id, model_id, '{\"cause\": \"oom\"}' FROM replica_states",
+        "SELECT %s, 'death', replica_id, model_id, '{\"cause\": \"device_error\"}' FROM replica_states",
         (on.now - timedelta(seconds=11),),
     )
     await on.begin()
@@ -105,7 +105,8 @@ async def test_a_dead_engine_pages_when_too_few_replicas_are_ready(on: Scene, re
         labels[name] for name in ("alertname", "severity", "model", "replica")
     )
     assert "Last event: death of vllm-0" in receiver.alerts[0]["annotations"]["description"]
-    assert "(cause oom)" in receiver.alerts[0]["annotations"]["description"]
+    assert "(cause device_error)" in receiver.alerts[0]["annotations"]["description"]
+    assert "llama on vllm-0: engine dead (device error) since" in receiver.alerts[0]["annotations"]["summary"]
 
     await on.replica("vllm-0", Health.READY)
     await on.pass_time(11, None)
@@ -234,3 +235,38 @@ async def test_a_leader_that_lost_its_session_can_write_nothing(on: Scene, datab
         await evaluator.tick(on.now)
     async with scene(database, on.config) as other:
         assert [] == await other.execute("SELECT * FROM flips")
+
+
+async def test_a_slow_replica_is_told_by_name_and_the_slo_is_silent(on: Scene, receiver: Receiver) -> None:
+    for number in range(8):
+        await on.serve(requests=1, seconds=100, replica=f"vllm-{number}", ttft_seconds=0.2 + number / 1000)
+    evaluator = await on.begin()
+    for _ in range(9):
+        on.now += timedelta(seconds=10)
+        await on.serve(requests=1, seconds=10, replica="vllm-3", ttft_seconds=1.0)
+        await on.serve(requests=1, seconds=10, replica="vllm-4", ttft_seconds=0.2)
+        await on.serve(requests=4, seconds=10, replica="vllm-5", ttft_seconds=0.21)
+        await on.collector_lives()
+        await evaluator.tick(on.now)
+    await on.deliver()
+
+    assert [("SlowReplica", "vllm-3", "ticket")] == [
+        (alert["labels"]["alertname"], alert["labels"]["replica"], alert["labels"]["severity"]) for alert in receiver.alerts
+    ]
+
+
+async def test_a_slow_burn_is_a_ticket(on: Scene) -> None:
+    await on.serve(requests=10)
+    (stream,) = await on.execute("SELECT id FROM streams WHERE objective_id = %s", (on.slos[0].objective.id,))
+    minute = on.now.replace(second=0)
+    for hours in range(1, 49):
+        await on.execute(
+            "INSERT INTO slo_minute VALUES (%s, %s, 980, 20)", (minute - timedelta(hours=hours, minutes=-1), stream[0])
+        )
+    evaluator = await on.begin()
+    await on.collector_lives()
+    await evaluator.tick(on.now)
+
+    assert [("SLOSlowBurn", State.FIRING, "ticket")] == [
+        (alert.name, alert.state, alert.severity.value) for alert in evaluator.alerts
+    ]

@@ -14,7 +14,8 @@ from alerts.deliver import Resend, deliver
 from alerts.heartbeat import watchdog
 from alerts.notify.notification import Notification
 from alerts.store.alert import write_steps
-from collector.config import Alertmanager, Config, Sinks
+from collector.config import Config
+from collector.sink import Alertmanager, Sinks
 from tests.alerts.member import Member, member
 from tests.alerts.scene import Scene, scene
 
@@ -40,7 +41,7 @@ class Stage:
         step = advance(alert, Observation(condition, "because", severity, 0.0), self.on.now)
         self.alerts[name] = step.alert
         async with self.on.database.transaction() as connection:
-            await write_steps(connection, [step], self.on.config.sinks.names, self.on.now)
+            await write_steps(connection, [step], self.on.config.sinks.all, self.on.now)
         return step
 
     async def deliver(self) -> None:

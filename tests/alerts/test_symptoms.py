@@ -7,7 +7,9 @@ import pytest
 
 from alerts.alert import Condition, Severity
 from alerts.burn import Tally
-from alerts.symptoms import Finding, Fleet, Harm, ReplicaState, Symptoms, find_symptoms
+from alerts.finding import Finding, Harm, Symptoms
+from alerts.fleet import Fleet, ReplicaState
+from alerts.symptoms import find_symptoms
 from collector.config import Config, Model, Target
 from collector.sample import Health
 
@@ -208,3 +210,20 @@ def test_engines_that_work_without_spans_are_a_ticket(finished: float, recent: b
     assert [("NoSpans", Severity.TICKET)] * found == [
         (finding.labels["alertname"], finding.observation.severity) for finding in symptoms.findings
     ]
+
+
+def test_a_replica_that_is_no_target_any_more_is_neither_dead_nor_silent_nor_a_peer() -> None:
+    gone = replica("vllm-1", health=Health.GONE, health_since=ago(600), checked_at=ago(600), scraped_at=ago(600))
+    assert () == find(fleet(replica(), gone)).findings
+    (finding,) = find(fleet(dead(), gone)).findings
+    assert "0/1 ready" in finding.text.summary
+
+
+def test_an_engine_whose_last_good_check_is_yet_to_come_is_not_taken_for_alive() -> None:
+    set_back = dead("vllm-0", ready_at=ago(-3600), health_since=ago(-3590))
+    (finding,) = find(fleet(set_back, replica("vllm-1")), {"llama": Harm(Tally(3, 37), True)}).findings
+    assert ("EngineDead", Condition.BREACH, Severity.PAGE) == (
+        finding.labels["alertname"],
+        finding.observation.condition,
+        finding.observation.severity,
+    )

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from alerts.alert import Alert, Condition, Observation, State, advance
+from alerts.alert import Alert, Condition, Observation, Severity, State, advance
 from alerts.burn import HOLD_SECONDS, Tally
+from alerts.detect import MONTH_SECONDS, Past
+from alerts.finding import Harm
 from alerts.slo import Slo, parse_slos
-from alerts.symptoms import Harm
 from alerts.watch import Pulse, Stream, Watch
 from collector.config import Config, Model
 from collector.request import ObservedBy
@@ -180,7 +181,7 @@ def test_harm_adds_up_over_the_streams_of_a_model() -> None:
 
 def test_the_spent_budget_is_what_was_read_and_what_came_since() -> None:
     watch = watch_of(availability())
-    watch.set_spent(30, {7: Tally(996, 2)})
+    watch.set_past({7: Past({MONTH_SECONDS: Tally(996, 2)}, START)})
     watch.count([Pulse(7, START, 0, 2)])
 
     assert 0.8 == watch.spent(watch.series[0])
@@ -189,7 +190,7 @@ def test_the_spent_budget_is_what_was_read_and_what_came_since() -> None:
 def test_a_page_says_how_much_failed_since_when_and_how_fast_the_budget_goes() -> None:
     watch = watch_of(availability())
     watch.count(service(3540, until=START - 60) + outage(60))
-    watch.set_spent(30, {7: Tally(99_700, 300)})
+    watch.set_past({7: Past({MONTH_SECONDS: Tally(99_700, 300)}, START - MONTH_SECONDS)})
 
     text = watch.text(watch.series[0], moment(START))
 
@@ -210,3 +211,96 @@ def test_a_page_about_latency_says_too_slow() -> None:
     summary = watch.text(watch.series[0], moment(START)).summary
 
     assert summary.startswith("llama (acme, staging): ttft 99 %, 150 of 150 too slow in 5 min")
+
+
+STEADY = Past({MONTH_SECONDS: Tally(5 * MONTH_SECONDS, 0)}, START - MONTH_SECONDS, 1.0)
+HEALTHY = [Pulse(7, second, 5, 0) for second in range(START - 3600, START - 19)]
+
+
+def busy() -> Watch:
+    """A stream of 5 requests a second that has been good for an hour, and of which a month is known."""
+    watch = Watch([slos()[1]], CONFIG, START)
+    watch.set_streams([availability()])
+    watch.set_past({7: STEADY})
+    watch.count(HEALTHY)
+    return watch
+
+
+def failures(**fields: bool) -> list[Pulse]:
+    return [Pulse(7, second, 0, 5, **fields) for second in range(START - 18, START + 1)]
+
+
+def test_the_fast_rule_pages_before_the_windows_burn_and_says_so() -> None:
+    watch = busy()
+    watch.count(failures())
+    observation = watch.observe(watch.series[0], None, blind=False)
+
+    assert Condition.BREACH is observation.condition
+    assert "the fast rule: 95 failed in 18 s, more than 0.5% of the budget of 30 days" == observation.reason
+    assert f"Seen by {observation.reason}." in watch.text(watch.series[0], moment(START)).facts
+
+
+def test_verdicts_that_came_late_are_none_of_the_fast_rules_business() -> None:
+    watch = busy()
+    watch.count(failures(late=True))
+
+    assert Condition.CLEAR is condition(watch)
+    assert 95 == round(watch.burns(watch.series[0])["burn_5m"] * 1500 / 1000)
+
+
+def test_whoever_takes_over_sees_what_the_fast_rule_saw() -> None:
+    """Everything is read at once, in no order, before the month is known."""
+    watch = Watch([slos()[1]], CONFIG, START)
+    watch.set_streams([availability()])
+    watch.count([*reversed(failures()), *HEALTHY])
+    before = condition(watch)
+    watch.set_past({7: STEADY})
+
+    assert [Condition.CLEAR, Condition.BREACH] == [before, condition(watch)]
+
+
+def slow(*, age: int = MONTH_SECONDS, bad_2h: int = 30, bad_day: int = 400) -> Watch:
+    windows = {
+        7200: Tally(10_000 - bad_2h, bad_2h),
+        21_600: Tally(30_000, 0),
+        86_400: Tally(120_000 - bad_day, bad_day),
+        259_200: Tally(360_000, 0),
+        MONTH_SECONDS: Tally(3_600_000, 0),
+    }
+    watch = Watch([slos()[1]], CONFIG, START)
+    watch.set_streams([availability()])
+    watch.set_past({7: Past(windows, START - age, 1.0)})
+    return watch
+
+
+def ticket(watch: Watch, *, paged: bool = False, blind: bool = False) -> Observation:
+    return watch.observe_ticket(watch.tickets[0], None, blind=blind, paged=paged)
+
+
+def test_a_slow_burn_over_a_day_and_two_hours_is_a_ticket() -> None:
+    observation = ticket(slow())
+
+    assert (Condition.BREACH, Severity.TICKET) == (observation.condition, observation.severity)
+    assert "burn at least 3 over 1d and 2h" == observation.reason
+    assert "llama: strict 99.9 % burns slowly, 3.0 over 2h, 0.0 over 6h, 3.3 over 1d, 0.0 over 3d" == (
+        slow().text(slow().tickets[0], moment(START)).summary
+    )
+    assert "SLOSlowBurn" == slow().tickets[0].labels["alertname"]
+
+
+def test_no_ticket_where_the_burn_has_ended_or_the_stream_is_younger_than_the_window_or_somebody_was_paged() -> None:
+    assert Condition.CLEAR is ticket(slow(bad_2h=29)).condition
+    assert Condition.CLEAR is ticket(slow(bad_day=359)).condition
+    assert Condition.CLEAR is ticket(slow(age=7199)).condition
+    assert Condition.CLEAR is ticket(slow(), paged=True).condition
+    assert Condition.NO_DATA is ticket(slow(), blind=True).condition
+
+
+def test_a_stream_that_flaps_must_be_well_for_longer_each_time() -> None:
+    watch = busy()
+    holds = [
+        watch.observe(watch.series[0], Alert(labels={}, since=moment(START), flaps=flaps), blind=False).hold_seconds
+        for flaps in (0, 1, 2, 9)
+    ]
+
+    assert [120, 600, 1800, 1800] == holds

@@ -263,3 +263,11 @@ def test_within_one_life_a_death_is_told_at_most_once(records: list[tuple[int, s
     kinds = [death.kind for death in seen(*lines)]
     assert kinds.count(EventKind.DEATH) <= 1
     assert kinds.count(EventKind.OOM) <= 1
+
+
+def test_the_line_that_names_the_memory_is_the_cause_whatever_came_before_it() -> None:
+    """A traceback quotes the line that raised before it names the error."""
+    text = "\n".join(["    raise torch.OutOfMemoryError(message)", OOM_LINE, FATAL_LINE])
+    _, deaths = see_all(None, read_lines(text, AT))
+
+    assert [Death(AT, EventKind.DEATH, "oom", 20, ())] == deaths

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alerts.notify.alertmanager import MESSAGE_ALERTS, AlertmanagerNotifier, payload
 from alerts.notify.notification import Answer, Delivered, Notification, Refused, Retry
-from collector.config import Alertmanager
+from collector.sink import Alertmanager
 from tests.alerts.member import Member, member
 
 START = datetime(2025, 1, 1, 3, 12, 7, 250_000, tzinfo=UTC)
@@ -67,6 +67,12 @@ def test_an_alert_that_rose_is_a_ticket_that_is_over_and_a_page_that_began_when_
     assert ("page", "2025-01-01T03:26:07.250000Z") == (page["labels"]["severity"], page["endsAt"])  # type: ignore[index]
     assert ("ticket", "2025-01-01T03:13:07.250000Z") == (ticket["labels"]["severity"], ticket["endsAt"])  # type: ignore[index]
     assert page["startsAt"] == ticket["startsAt"] == "2025-01-01T03:12:07.250000Z"
+
+
+def test_the_ticket_that_is_over_has_the_label_that_tickets_have_here() -> None:
+    _, ticket = payload([notification(raised_at=START + timedelta(seconds=60))], "", NOW, "P4")
+
+    assert "P4" == ticket["labels"]["severity"]  # type: ignore[index]
 
 
 def test_a_clock_that_was_set_back_makes_no_alert_end_before_it_starts() -> None:

@@ -10,7 +10,7 @@ import pytest
 from alerts.notify.notification import Answer, Delivered, Notification, Refused, Retry, grouped
 from alerts.notify.post import rfc3339
 from alerts.notify.webhook import WebhookNotifier, payload
-from collector.config import Webhook
+from collector.sink import Webhook
 from tests.alerts.receiver import Receiver, receiving
 
 START = datetime(2025, 1, 1, 3, 12, 7, 250_000, tzinfo=UTC)
@@ -107,6 +107,20 @@ async def test_a_sink_that_answers_2xx_has_taken_it(receiver: Receiver) -> None:
 
     assert Delivered() == await send(receiver.url, [notification()])
     assert [("EngineDead", "firing")] == receiver.told
+
+
+@pytest.mark.parametrize("text", ["", "ok", "[]", '{"status": "success"}', '{"ok": true, "error": null}'])
+async def test_a_body_that_tells_of_no_error_is_none(receiver: Receiver, text: str) -> None:
+    receiver.text = text
+
+    assert Delivered() == await send(receiver.url, [notification()])
+
+
+@pytest.mark.parametrize("text", ['{"ok": false}', '{"error": "no such channel"}', '{"status": "error"}'])
+async def test_an_error_that_comes_with_a_200_is_an_error(receiver: Receiver, text: str) -> None:
+    receiver.text = text
+
+    assert Retry(f"HTTP 200 and not what was expected: {text!r}") == await send(receiver.url, [notification()])
 
 
 @pytest.mark.parametrize("status", [500, 503, 429, 408])

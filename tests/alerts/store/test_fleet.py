@@ -3,58 +3,26 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from datetime import timedelta
 
+import psycopg
 import pytest
 
-from alerts.page import Failure
-from alerts.store.fleet import Traffic, read_failures, read_last_event, read_traffic
+from alerts.fleet import OomRequests
+from alerts.store.fleet import Traffic, read_fleet, read_last_event, read_traffic
 from collector import schema
-from collector.objective import Objective, Sli
+from collector.event import Change, ChangeKind, Event, EventKind
 from collector.request import ObservedBy, Outcome
+from collector.rollup import roll
 from collector.sample import Health
+from collector.schema.access import Role
+from collector.store.fleet import FleetStore
 from tests.alerts.scene import Scene, config_of, scene
-
-AVAILABILITY = Objective(Sli.AVAILABILITY)
+from tests.migrations.login import login
 
 
 @pytest.fixture
 async def on(database: str) -> AsyncIterator[Scene]:
     async with scene(database, config_of()) as one:
         yield one
-
-
-async def failures(on: Scene, objective: Objective, model: str | None = "llama") -> list[Failure]:
-    async with on.database.transaction() as connection:
-        return await read_failures(connection, objective, model, on.now)
-
-
-async def test_failures_are_counted_by_tenant_and_outcome(on: Scene) -> None:
-    await on.serve(Outcome.TIMEOUT, 3, tenant="acme")
-    await on.serve(Outcome.OOM, 1, tenant="acme")
-    await on.serve(Outcome.TIMEOUT, 2, tenant="beta")
-    await on.serve(Outcome.VALIDATION, 9, tenant="beta")
-    await on.serve(Outcome.TIMEOUT, 4, tenant="acme", requested_model="mistral")
-    llama = [Failure("acme", Outcome.TIMEOUT, 3), Failure("beta", Outcome.TIMEOUT, 2), Failure("acme", Outcome.OOM, 1)]
-
-    assert llama == await failures(on, AVAILABILITY)
-    assert [Failure("acme", Outcome.TIMEOUT, 7), *llama[1:]] == await failures(on, AVAILABILITY, None)
-    on.now += timedelta(minutes=5)
-    assert [] == await failures(on, AVAILABILITY)
-
-
-@pytest.mark.parametrize(
-    ("objective", "hurt"),
-    [
-        (Objective(Sli.TTFT, 2.0), 3),
-        (Objective(Sli.LATENCY, 5.0), 3),
-        (Objective(Sli.TPOT, 0.1), 3),
-        (Objective(Sli.TTFT, 4.0), 0),
-    ],
-)
-async def test_slow_requests_are_counted_by_what_the_objective_measures(on: Scene, objective: Objective, hurt: int) -> None:
-    await on.serve(requests=7, tenant="acme", output_tokens=11)
-    await on.serve(requests=3, tenant="acme", ttft_seconds=4.0, latency_seconds=6.0, output_tokens=11)
-
-    assert hurt == sum(failure.requests for failure in await failures(on, objective))
 
 
 async def test_the_last_event_is_that_of_the_replica_or_of_the_model(on: Scene) -> None:
@@ -93,3 +61,37 @@ async def test_traffic_is_what_the_engines_counted_and_whether_rows_tell_of_it(o
 
     assert Traffic(16.0, True, True) == await traffic(0)
     assert Traffic(0.0, False, True) == await traffic(10)
+
+
+async def test_deaths_changes_and_failures_of_memory_are_read_with_no_more_rights_than_an_alerter_has(on: Scene) -> None:
+    store = FleetStore(on.database, on.dictionary)
+    minutes = {ago: on.now - timedelta(minutes=ago) for ago in (0, 10, 61, 200)}
+    deaths = [
+        Event(at=minutes[10], kind=EventKind.OOM, replica="vllm-0", model="llama", detail={"cause": "oom"}),
+        Event(at=minutes[0], kind=EventKind.RESTART, replica="vllm-1"),
+    ]
+    others = [
+        Event(at=minutes[61], kind=EventKind.DEATH, replica="vllm-0"),
+        Event(at=minutes[0], kind=EventKind.ENGINE_DOWN, replica="vllm-0"),
+    ]
+    await store.write_events([*reversed(deaths), *others])
+    changes = [
+        Change(at=minutes[61], kind=ChangeKind.DEPLOY, source="ci"),
+        Change(at=minutes[0], kind=ChangeKind.CONFIG, source="ops", replica="vllm-0", model="llama", detail={"why": "load"}),
+    ]
+    for change in (Change(at=minutes[200], kind=ChangeKind.DEPLOY, source="ci"), *changes):
+        await store.write_change(change)
+    await on.serve(Outcome.OOM, 3, replica="vllm-0")
+    await on.serve(Outcome.OOM, 2)
+    await on.serve(Outcome.SERVER_ERROR, 2)
+    await roll(on.database, on.now)
+
+    conninfo = login(on.database.conninfo, Role.ALERTER)
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+        fleet = await read_fleet(connection, Traffic(0.0, True, True), on.now)
+
+    assert deaths == fleet.events
+    assert changes == fleet.changes
+    assert {OomRequests("llama", None, 2, on.now, on.now), OomRequests("llama", "vllm-0", 3, on.now, on.now)} == set(
+        fleet.oom_requests
+    )
