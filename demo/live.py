@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
@@ -11,9 +11,11 @@ from rich.table import Table
 from rich.text import Text
 
 from alerts.store.status import AlertStatus, SloStatus
-from collector.reads.live import ReplicaNow, Traffic
+from collector.event import EventKind
+from collector.reads.live import EngineDeath, ReplicaNow, Traffic, Undelivered
 from collector.request import Outcome
 from collector.sample import Health
+from demo.vitals import Vitals
 
 COLOURS = {
     Outcome.OK: "green",
@@ -27,27 +29,90 @@ COLOURS = {
 """Colour of an outcome; what is our fault is red."""
 
 
-class View(NamedTuple):
-    """Everything that one frame shows."""
+class Picture(NamedTuple):
+    """What Postgres tells."""
 
-    at: datetime
     traffic: Traffic
     replicas: Sequence[ReplicaNow]
     slos: Sequence[SloStatus]
     alerts: Sequence[AlertStatus]
+    deaths: Sequence[EngineDeath]
+    undelivered: Sequence[Undelivered]
+
+
+class View(NamedTuple):
+    """Everything that one frame shows."""
+
+    at: datetime
+    vitals: Vitals
+    picture: Picture | None
+    """None while Postgres is away."""
 
 
 def render(view: View) -> RenderableType:
     """One frame."""
-    parts: list[RenderableType] = [_headline(view), _traffic(view.traffic), _replicas(view), _slos(view.slos)]
-    parts += _alerts(view.alerts, view.at)
-    return Group(*parts)
+    parts: list[RenderableType] = [_headline(view)]
+    if view.picture is not None:
+        picture = view.picture
+        parts += [_traffic(picture.traffic), _replicas(picture.replicas, view.at), _slos(picture.slos)]
+        parts += [_death(death, view.at) for death in picture.deaths]
+        parts += _alerts(picture.alerts, view.at)
+    return Group(*parts, *_trouble(view))
 
 
 def _headline(view: View) -> Text:
-    firing = [alert for alert in view.alerts if alert.state in ("firing", "resolving")]
-    text = Text(f"llm-slo  {view.at:%H:%M:%S} UTC  last {view.traffic.seconds:.0f} s   ", style="bold")
+    text = Text(f"llm-slo  {view.at:%H:%M:%S} UTC  ", style="bold")
+    if view.picture is None:
+        return text.append("Postgres is away: no rows are read, no alert is evaluated", style="bold red")
+    firing = [alert for alert in view.picture.alerts if alert.state in ("firing", "resolving")]
+    text.append(f"last {view.picture.traffic.seconds:.0f} s   ")
     return text.append(f"{len(firing)} alerts firing", style="bold red") if firing else text.append("no alerts", style="green")
+
+
+def _trouble(view: View) -> list[Text]:
+    """What is out of the ordinary with the daemon itself; nothing when all is well."""
+    lines = [*_collector(view), *_alerter(view)]
+    for sink in view.picture.undelivered if view.picture is not None else ():
+        error = f": {sink.last_error}" if sink.last_error else ""
+        waited = _ago(view.at, sink.since)
+        lines.append(f"sink {sink.sink}: {sink.count} undelivered for {waited}, after {sink.attempts} attempts{error}")
+    return [Text(line, style="yellow") for line in lines]
+
+
+def _collector(view: View) -> Iterator[str]:
+    collector = view.vitals.collector
+    if collector is None:
+        yield "collector: does not answer"
+        return
+    if collector.pending:
+        doing = "waits for Postgres" if view.picture is None else "is replayed"
+        yield (
+            f"spool: {collector.pending} spans, {collector.spool_bytes / 1000:.0f} kB, the oldest for "
+            f"{collector.spool_oldest_seconds:.0f} s; it {doing}"
+        )
+    if collector.refused:
+        yield f"collector: {collector.refused} spans were refused since its start, and their senders told to come again"
+    if collector.missing:
+        yield f"collector: {collector.missing} acknowledged spans are missing"
+
+
+def _alerter(view: View) -> Iterator[str]:
+    alerter = view.vitals.alerter
+    if alerter is None:
+        yield "alerter: does not answer"
+        return
+    if alerter.blind:
+        yield "alerter: pages that monitoring is blind, without Postgres"
+    if not alerter.leads and view.picture is not None:
+        yield "alerter: does not lead yet"
+    if view.picture is None:
+        told = ", ".join(f"{sink} {result} {count}" for (sink, result), count in sorted(alerter.attempts.items()))
+        yield f"alerter: attempts to tell people since its start: {told or 'none'}"
+
+
+def _death(death: EngineDeath, at: datetime) -> Text:
+    what = "died" if death.kind is EventKind.DEATH else "met a memory fault"
+    return Text(f"ENGINE {death.replica} {what} {_ago(at, death.at)} ago: {death.cause}, by its log", style="red")
 
 
 def _traffic(traffic: Traffic) -> RenderableType:
@@ -69,14 +134,14 @@ def _traffic(traffic: Traffic) -> RenderableType:
     return Group(table, outcomes)
 
 
-def _replicas(view: View) -> Table:
+def _replicas(replicas: Iterable[ReplicaNow], at: datetime) -> Table:
     table = _table("replica", "model", "health", "since", "running", "waiting")
-    for one in view.replicas:
+    for one in replicas:
         table.add_row(
             one.replica,
             one.model,
             Text(one.health.name.lower(), style="green" if one.health is Health.READY else "bold red"),
-            _ago(view.at, one.health_since),
+            _ago(at, one.health_since),
             _count(one.requests_running),
             _count(one.requests_waiting),
         )

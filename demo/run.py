@@ -10,7 +10,6 @@ from pathlib import Path
 
 import psycopg
 from psycopg import AsyncConnection
-from psycopg.conninfo import make_conninfo
 from rich.console import Console
 from rich.live import Live
 
@@ -18,26 +17,25 @@ from alerts.slo import load_slos
 from alerts.store.status import read_alert_statuses, read_slo_statuses
 from collector.config import default_data_dir
 from collector.postgres.directory import DATABASE, ROLE
-from collector.reads.live import replicas, traffic
+from collector.reads.live import deaths, replicas, traffic, undelivered
 from demo import traffic as clients
-from demo.live import View, render
+from demo.broken import FAULTS
+from demo.live import Picture, View, render
 from demo.stage import Demo, staged
 from demo.tenant import keys_by_tenant, read_directory
+from demo.vitals import read_vitals
 
 WINDOW = timedelta(seconds=60)
+DEATHS_SHOWN = timedelta(minutes=15)
 FRAME_SECONDS = 1.0
 PLAIN_FRAME_SECONDS = 10.0
 """Time between two frames where the output is no terminal."""
+_LONGEST_LOOK_SECONDS = 5.0
 
 
 def default_directory() -> Path:
     """Where the demo keeps its data and logs."""
     return default_data_dir().with_name("llm-slo-demo")
-
-
-def conninfo(demo: Demo) -> str:
-    """How to look at the demo's data."""
-    return make_conninfo(host=str(demo.config.data_dir / "run"), user=ROLE, dbname=DATABASE)
 
 
 async def run(directory: Path, *, rate: float, seconds: float | None, console: Console) -> None:
@@ -74,12 +72,11 @@ async def watch(demo: Demo, stop: asyncio.Event, console: Console) -> None:
         live.start()
     try:
         while not stop.is_set():
-            with suppress(psycopg.OperationalError):
-                frame = render(await view(demo, datetime.now(UTC)))
-                if live is None:
-                    console.print(frame)
-                else:
-                    live.update(frame, refresh=True)
+            frame = render(await view(demo, datetime.now(UTC)))
+            if live is None:
+                console.print(frame)
+            else:
+                live.update(frame, refresh=True)
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await stop.wait()
@@ -89,14 +86,26 @@ async def watch(demo: Demo, stop: asyncio.Event, console: Console) -> None:
 
 
 async def view(demo: Demo, now: datetime) -> View:
-    """What the daemon makes of the last minute."""
-    async with await AsyncConnection.connect(conninfo(demo), autocommit=True) as connection:
-        return View(
-            at=now,
+    """What the daemon makes of the last minute. While Postgres is away, what collector and alerter say of themselves."""
+    listen = demo.config.listen
+    vitals = await read_vitals(f"http://{listen.web}", f"http://{listen.alerter}")
+    try:
+        async with asyncio.timeout(_LONGEST_LOOK_SECONDS):
+            picture = await _picture(demo, now)
+    except (psycopg.OperationalError, TimeoutError):
+        picture = None
+    return View(now, vitals, picture)
+
+
+async def _picture(demo: Demo, now: datetime) -> Picture:
+    async with await AsyncConnection.connect(demo.conninfo, autocommit=True) as connection:
+        return Picture(
             traffic=await traffic(connection, now, WINDOW, demo.config.primary_observed_by),
             replicas=await replicas(connection),
             slos=await read_slo_statuses(connection, load_slos(demo.config), demo.config, now),
             alerts=await read_alert_statuses(connection, now),
+            deaths=await deaths(connection, now - DEATHS_SHOWN),
+            undelivered=await undelivered(connection),
         )
 
 
@@ -105,7 +114,7 @@ def _explain(demo: Demo, console: Console) -> None:
     console.print(
         f"""
 [bold]Break something[/], in a second terminal:
-  .venv/bin/llm-slo demo break kill-engine   (or: timeouts, slow, validation)
+  .venv/bin/llm-slo demo break kill-engine   (or: {", ".join(fault for fault in FAULTS if fault != "kill-engine")})
 [bold]Look at the data:[/]
   psql -h {data} -U {ROLE} {DATABASE}
   .venv/bin/llm-slo boards build --config {demo.config_path} --out boards/

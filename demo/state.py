@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 FILE = "state.json"
+RECORD = "clients.jsonl"
+"""What the clients saw, one JSON line per call; in the demo's directory."""
 
 
 class NoDemo(Exception):
@@ -22,6 +24,8 @@ class Replica(NamedTuple):
     pid_file: str
     """Holds the process id of the server; written anew at each start, since a supervisor restarts it."""
     log: str
+    oom_file: str
+    """Makes its next batch fail for want of memory, when it is there (see ``demo.fault_plugin``)."""
 
 
 class State(NamedTuple):
@@ -36,6 +40,15 @@ class State(NamedTuple):
     """Of the gateway: a call that takes longer is answered 504."""
     model: str
     """Name that the replicas serve."""
+    daemon_pid: int
+    """Of ``llm-slo up``."""
+    data_dir: str
+    """Of the daemon: its Postgres and its spool."""
+    conninfo: str
+    """How to look at what it keeps."""
+    collector_url: str
+    alerter_url: str
+    pager_url: str
     replicas: tuple[Replica, ...]
 
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib.metadata import entry_points
 from pathlib import Path
 from threading import Thread
 
@@ -37,6 +38,8 @@ def main() -> None:
     core = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)", "VLLM::EngineCore"])
     Thread(target=HTTPServer(("127.0.0.1", port), Health).serve_forever, daemon=True).start()
     print("replica", os.environ["OTEL_RESOURCE_ATTRIBUTES"], flush=True)
+    plugins = entry_points(group="vllm.general_plugins")
+    print("plugins", [(plugin.name, plugin.load().__name__) for plugin in plugins], flush=True)
     core.wait()
 
 

@@ -13,10 +13,13 @@ import pytest
 from aiohttp import web
 
 from demo import broken
-from demo.broken import FAULTS, CannotBreak, break_demo
-from demo.state import Replica, State, write_state
+from demo.broken import break_demo
+from demo.fault_plugin.llm_slo_fault import TEXT, fault
+from demo.order import CannotBreak
+from demo.state import write_state
 from demo.tenant import new_directory, write_directory
 from demo.workload import TENANTS
+from tests.demo.example import demo_state
 from tests.demo.test_gateway import serve
 
 # A server with an engine core below it; the name is all that tells the core.
@@ -45,8 +48,7 @@ def core(tmp_path: Path) -> Iterator[int]:
 
 def write_demo(directory: Path, gateway_url: str) -> None:
     write_directory(directory / "keys.json", new_directory(TENANTS))
-    replica = Replica("vllm-0", "http://127.0.0.1:1", str(directory / "vllm-0.pid"), str(directory / "vllm-0.log"))
-    write_state(directory, State(os.getpid(), gateway_url, 1, str(directory / "keys.json"), 0.2, "tiny", (replica,)))
+    write_state(directory, demo_state(directory, gateway_url))
 
 
 def process_state(pid: int) -> str:
@@ -113,8 +115,30 @@ def test_replica_that_is_not_there_is_refused_with_those_that_are(core: int, tmp
         break_demo(tmp_path, "kill-engine", lambda line: None, replica="vllm-7")
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"validation"}))
+@pytest.mark.parametrize("fault", ["kill-engine", "oom", "slow", "timeouts"])
 def test_engine_between_two_lives_is_refused(tmp_path: Path, fault: str) -> None:
     write_demo(tmp_path, "http://127.0.0.1:1")
     with pytest.raises(CannotBreak, match="not running"):
         break_demo(tmp_path, fault, lambda line: None)
+
+
+def test_oom_lasts_until_a_batch_has_failed_with_what_is_ordered(core: int, tmp_path: Path) -> None:
+    failed: list[str | None] = []
+
+    def compute() -> None:
+        while not failed or failed[-1] is None:
+            failed.append(fault(str(tmp_path / "vllm-0.oom")))
+
+    engine = threading.Thread(target=compute)
+    engine.start()
+    break_demo(tmp_path, "oom", lambda line: None, note="a planted word")
+    engine.join()
+    assert f"{TEXT} a planted word" == failed[-1]
+    assert fault(str(tmp_path / "vllm-0.oom")) is None
+
+
+def test_oom_without_traffic_is_taken_back(core: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(broken, "_BATCH_SECONDS", 0.1)
+    with pytest.raises(CannotBreak, match="traffic"):
+        break_demo(tmp_path, "oom", lambda line: None)
+    assert not (tmp_path / "vllm-0.oom").exists()

@@ -51,6 +51,19 @@ async def test_server_knows_which_replica_it_is(tmp_path: Path) -> None:
         assert "replica llm_slo.replica=vllm-0,llm_slo.model=tiny" in engine.log.read_text()
 
 
+async def test_server_finds_the_plugin_that_simulates_faults(tmp_path: Path) -> None:
+    async with Engine(settings(tmp_path), lambda line: None) as engine:
+        assert "plugins [('llm_slo_fault', 'register')]" in engine.log.read_text()
+
+
+async def test_fault_that_was_ordered_of_an_earlier_life_is_forgotten(tmp_path: Path) -> None:
+    one = Engine(settings(tmp_path), lambda line: None)
+    one.oom_file.parent.mkdir()
+    one.oom_file.touch()
+    async with one:
+        assert not one.oom_file.exists()
+
+
 async def test_server_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     with pytest.raises(EngineFailed, match="no room for the model"):
         async with Engine(settings(tmp_path, FAKE_VLLM="broken"), lambda line: None):

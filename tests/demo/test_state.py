@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from demo.state import NoDemo, Replica, State, read_state, remove_state, write_state
+from demo.state import NoDemo, State, read_state, remove_state, write_state
+from tests.demo.example import demo_state
 
 
 def state(pid: int) -> State:
-    replica = Replica("vllm-0", "http://127.0.0.1:1", "/tmp/pid", "/tmp/log")
-    return State(pid, "http://127.0.0.1:2", 3, "/tmp/keys.json", 20.0, "tiny", (replica,))
+    return demo_state(Path("/tmp"), "http://127.0.0.1:2", pid=pid)
 
 
 def test_state_survives_its_file(tmp_path: Path) -> None:

@@ -10,6 +10,8 @@ import pytest
 import pytest_asyncio
 
 from demo.stage import Demo, staged
+from tests.alerts.receiver import Receiver, receiving
+from tests.e2e.alertmanager import alertmanager
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -20,9 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def demo() -> AsyncIterator[Demo]:
-    """vLLM, daemon, gateway and pager, with no traffic."""
+async def on_call() -> AsyncIterator[Receiver]:
+    """Whom the demo's Alertmanager tells."""
+    async with receiving() as receiver:
+        yield receiver
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def demo(on_call: Receiver) -> AsyncIterator[Demo]:
+    """vLLM, daemon, gateway, pager and a real Alertmanager, with no traffic."""
     with tempfile.TemporaryDirectory(prefix="llm-slo-e2e-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o755)  # the server's account passes through it
-        async with staged(Path(directory), lambda step: print(step, flush=True)) as demo:
+        async with (
+            alertmanager(on_call.url) as url,
+            staged(Path(directory), lambda step: print(step, flush=True), alertmanagers=[url]) as demo,
+        ):
             yield demo

@@ -15,8 +15,9 @@ from alerts import blind
 from alerts.heartbeat import watchdog
 from alerts.notify.alertmanager import AlertmanagerNotifier
 from alerts.notify.notification import Answer, Delivered, Notification, Refused
-from collector.config import Alertmanager, Alerts, Config, Sinks
+from collector.config import Config
 from collector.sample import Health
+from collector.sink import Alertmanager, Alerts, Sinks
 from tests.alerts.gate import gate
 from tests.alerts.receiver import Receiver, receiving
 from tests.alerts.scene import scene, terminate

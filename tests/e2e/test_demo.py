@@ -6,22 +6,19 @@ import asyncio
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import aiohttp
-import psycopg
 import pytest
-from psycopg.rows import dict_row
 
 from collector.exposition import parse
-from demo import traffic
 from demo.broken import break_demo
-from demo.run import conninfo, view
+from demo.run import view
 from demo.stage import MODEL, REPLICA, Demo
 from demo.tenant import keys_by_tenant, read_directory
+from tests.e2e.scene import alert_told, clients, files_with, query, rows_of, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -56,29 +53,6 @@ async def send(demo: Demo, record: Path, *, calls: int, seed: int) -> list[dict[
     process = await asyncio.create_subprocess_exec(sys.executable, "-m", "demo.traffic", "--invalid-share=0.05", *command)
     assert 0 == await process.wait()
     return [json.loads(line) for line in record.read_text().splitlines()]
-
-
-async def query(demo: Demo, statement: str, *parameters: object) -> list[dict[str, Any]]:
-    async with await psycopg.AsyncConnection.connect(conninfo(demo), row_factory=dict_row) as connection:
-        cursor = await connection.execute(statement, parameters)  # type: ignore[arg-type]
-        return await cursor.fetchall()
-
-
-async def until(seconds: float, what: Callable[[], Awaitable[Any]], missing: str) -> Any:
-    """The first answer that is something. Real processes keep real time, so this waits for them."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        answer = await what()
-        if answer:
-            return answer
-        await asyncio.sleep(0.1)
-    pytest.fail(f"after {seconds:.0f} s: {missing}")
-
-
-async def rows_of(demo: Demo, table: str, since: datetime) -> dict[str, dict[str, Any]]:
-    """Rows of the gateway or the engine since a time, by trace id."""
-    found = await query(demo, f"SELECT *, encode(trace_id, 'hex') AS trace FROM {table} WHERE ended_at > %s", since)
-    return {row["trace"]: row for row in found}
 
 
 async def counters(demo: Demo) -> dict[str, float]:
@@ -148,9 +122,7 @@ async def test_prompts_are_nowhere_in_the_database_or_the_logs(demo: Demo) -> No
 
     await until(ARRIVED_SECONDS, arrived, "the planted calls are missing")
     await query(demo, "SELECT pg_switch_wal()")
-    places = [*demo.config.data_dir.rglob("*"), demo.directory / "llm-slo.log", demo.directory / "gateway.log"]
-    found = [path for path in places if path.is_file() and planted.encode() in path.read_bytes()]
-    assert [] == found
+    assert [] == files_with(demo, planted)
 
 
 async def test_invalid_requests_are_counted_and_page_nobody(demo: Demo) -> None:
@@ -163,29 +135,24 @@ async def test_invalid_requests_are_counted_and_page_nobody(demo: Demo) -> None:
 
     await until(ARRIVED_SECONDS, counted, "invalid requests were not counted as such")
     live = await view(demo, datetime.now(UTC))
-    assert live.replicas
-    assert {"READY"} == {replica.health.name for replica in live.replicas}
-    assert [] == [alert.name for alert in live.alerts]
+    assert live.picture is not None
+    assert {"READY"} == {replica.health.name for replica in live.picture.replicas}
+    assert [] == [alert.name for alert in live.picture.alerts]
     assert told == len(demo.pager.notifications)
 
 
 async def test_killed_engine_pages_with_model_and_replica_and_resolves_after_recovery(demo: Demo) -> None:
     lives = len(demo.engine.lives)
-    stop = asyncio.Event()
-    keys = keys_by_tenant(read_directory(demo.keys_file))
-    record = demo.directory / "outage.jsonl"
-    sending = asyncio.create_task(traffic.run(demo.gateway_url, keys, rate=3.0, stop=stop, record=record, seed=5))
-    try:
+    async with clients(demo, seed=5):
         await asyncio.sleep(3.0)  # traffic that is hurt, as in life
         killed = time.time()
         await asyncio.to_thread(break_demo, demo.directory, "kill-engine", print)
 
-        async def paged() -> dict[str, Any] | None:
-            return _alert(demo, "firing")
+        async def paged() -> tuple[float, dict[str, Any]] | None:
+            return alert_told(demo, "EngineDead", "firing", killed)
 
-        alert = await until(PAGED_SECONDS, paged, "nobody was paged")
-        delay = _received(demo, "firing") - killed
-        assert delay <= PAGED_SECONDS
+        told, alert = await until(PAGED_SECONDS, paged, "nobody was paged")
+        assert told - killed <= PAGED_SECONDS
         labels = alert["labels"]
         assert ("page", MODEL, REPLICA) == (labels["severity"], labels["model"], labels["replica"])
         assert REPLICA in alert["annotations"]["summary"]
@@ -193,38 +160,16 @@ async def test_killed_engine_pages_with_model_and_replica_and_resolves_after_rec
             life = await demo.engine.wait_for_life(lives + 1)
         assert life.ready is not None
 
-        async def resolved() -> dict[str, Any] | None:
-            return _alert(demo, "resolved")
+        async def resolved() -> tuple[float, dict[str, Any]] | None:
+            return alert_told(demo, "EngineDead", "resolved", killed)
 
-        ended = await until(RESOLVED_SECONDS, resolved, "the page was not resolved")
+        recovered, ended = await until(RESOLVED_SECONDS, resolved, "the page was not resolved")
         assert alert["fingerprint"] == ended["fingerprint"]
         assert alert["startsAt"] == ended["startsAt"]
-        recovery = _received(demo, "resolved") - life.ready.timestamp()
-        print(f"paged {delay:.1f} s after the kill, resolved {recovery:.1f} s after recovery")
+        recovery = recovered - life.ready.timestamp()
+        print(f"paged {told - killed:.1f} s after the kill, resolved {recovery:.1f} s after recovery")
         print(json.dumps(alert["annotations"], indent=1))
-    finally:
-        stop.set()
-        await sending
     events = await query(
         demo, "SELECT kind FROM events WHERE at > %s", datetime.fromtimestamp(killed, UTC) - timedelta(seconds=5)
     )
     assert {"engine_down", "engine_ready", "restart"} <= {event["kind"] for event in events}
-
-
-def _alert(demo: Demo, status: str) -> dict[str, Any] | None:
-    """The newest EngineDead alert that was notified with a status."""
-    for notification in reversed(demo.pager.notifications):
-        for alert in notification["alerts"]:
-            if alert["labels"]["alertname"] == "EngineDead" and alert["status"] == status:
-                return dict(alert)
-    return None
-
-
-def _received(demo: Demo, status: str) -> float:
-    """When the first EngineDead notification with a status came, seconds since the epoch."""
-    return min(
-        float(notification["received"])
-        for notification in demo.pager.notifications
-        for alert in notification["alerts"]
-        if alert["labels"]["alertname"] == "EngineDead" and alert["status"] == status
-    )
