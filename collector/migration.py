@@ -14,7 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from psycopg.errors import InsufficientPrivilege
 from sqlalchemy import Connection, create_engine, text
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 from sqlalchemy.pool import StaticPool
 
 from collector.errors import UnsuitableDatabase
@@ -37,7 +37,7 @@ def upgrade(conninfo: str) -> None:
 
     :raises UnsuitableDatabase: the server is older than PostgreSQL 14, the database is newer than this code, or this login may
         not migrate it
-    :raises psycopg.OperationalError: the database cannot be reached
+    :raises psycopg.OperationalError: the database cannot be reached, or goes away meanwhile
     """
     with _connected(conninfo) as connection:
         # Collectors that start together would otherwise all create the same tables.
@@ -90,6 +90,11 @@ def _connected(conninfo: str) -> Iterator[Connection]:
         _refuse_old_server(own)
         with engine.connect() as connection:
             yield connection
+    except DBAPIError as error:
+        # A server that goes away in between, too: who waits for one must not end because of it.
+        if isinstance(error.orig, psycopg.OperationalError):
+            raise error.orig from error
+        raise
     finally:
         engine.dispose()
         own.close()

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,16 +18,15 @@ import aiohttp
 import psycopg
 import pytest
 import yaml
-from prometheus_client.parser import text_string_to_metric_families
 from psycopg.conninfo import make_conninfo
 
 from collector.postgres.directory import DATABASE, ROLE
 from tests.collector.example import rows
 from tests.collector.otlp_body import body, chat_span
 from tests.collector.port import free_address
+from tests.process import PARTS, ledger, send_until_acknowledged, until
 
 BODY_SPANS = 20
-START_SECONDS = 60
 LISTENERS = ("otlp_grpc", "otlp_http", "web", "alerter")
 
 
@@ -51,19 +50,6 @@ def up(configuration: Path) -> Iterator[subprocess.Popen[bytes]]:
         assert 0 == process.wait(60)
 
 
-async def until(what: Callable[[], Awaitable[Any]]) -> Any:
-    """Ask again and again until there is an answer: the processes live in another world, whose clock is not ours."""
-    async with asyncio.timeout(START_SECONDS):
-        while True:
-            try:
-                answer = await what()
-                if answer:
-                    return answer
-            except (aiohttp.ClientError, psycopg.OperationalError):
-                pass
-            await asyncio.sleep(0.05)
-
-
 @asynccontextmanager
 async def ready(configuration: Path) -> AsyncIterator[tuple[aiohttp.ClientSession, dict[str, str]]]:
     listen = yaml.safe_load(configuration.read_text())["listen"]
@@ -75,32 +61,6 @@ async def ready(configuration: Path) -> AsyncIterator[tuple[aiohttp.ClientSessio
 
         await until(is_ready)
         yield session, listen
-
-
-async def send_until_acknowledged(session: aiohttp.ClientSession, url: str, data: bytes) -> int:
-    """Send one body as an exporter does, again and again until it is taken. Returns how often it was sent."""
-    attempts = 0
-    while True:
-        attempts += 1
-        try:
-            headers = {"Content-Type": "application/x-protobuf"}
-            async with session.post(url, data=data, headers=headers) as response:
-                if response.status == 200:
-                    return attempts
-        except aiohttp.ClientError:
-            pass
-        await asyncio.sleep(0.02)
-
-
-async def ledger(session: aiohttp.ClientSession, listen: dict[str, str]) -> dict[str, float]:
-    async with session.get(f"http://{listen['web']}/metrics") as response:
-        text = await response.text()
-    sums: dict[str, float] = {}
-    for family in text_string_to_metric_families(text):
-        if family.name.startswith("llm_slo_spans_"):
-            values = (sample.value for sample in family.samples if not sample.name.endswith("_created"))
-            sums[family.name.removeprefix("llm_slo_spans_")] = sum(values)
-    return sums
 
 
 async def test_every_acknowledged_span_is_there_once_after_kill_9_of_the_collector_under_load(configuration: Path) -> None:
@@ -124,7 +84,7 @@ async def test_every_acknowledged_span_is_there_once_after_kill_9_of_the_collect
             await asyncio.gather(*(send(bodies[offset::8]) for offset in range(8)))
 
             async def replayed() -> bool:
-                return (await ledger(session, listen))["pending"] == 0
+                return (await ledger(session, listen["web"]))["pending"] == 0
 
             assert await until(replayed)
             async with await connect(configuration) as connection:
@@ -132,9 +92,8 @@ async def test_every_acknowledged_span_is_there_once_after_kill_9_of_the_collect
                 assert [(spans, spans)] == await rows(connection, "requests", "count(*), count(DISTINCT span_id)")
                 cursor = await connection.execute("SELECT sum(good + bad) FROM pulses JOIN streams ON streams.id = stream_id")
                 assert [(2 * spans,)] == await cursor.fetchall(), "one verdict of each built-in SLO"
-            sums = await ledger(session, listen)
-            parts = ("rows", "merged", "ignored", "duplicate", "rejected", "pending")
-            assert sums["received"] == sum(sums[name] for name in parts) > 0
+            sums = await ledger(session, listen["web"])
+            assert sums["received"] == sum(sums[part] for part in PARTS) > 0
             assert killed != [await collector_pid(configuration)]
 
 

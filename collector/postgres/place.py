@@ -54,6 +54,10 @@ class Place(NamedTuple):
         stopped, said = self.pg_ctl("-m", "fast", "-w", "-t", str(_STOP_SECONDS), "stop")
         if not stopped and self.postmaster() is not None:
             raise ServerFailed(f"the Postgres of {self.directory.root} did not stop: {said}")
+        # pg_ctl waits for the postmaster; who writes the log ends a moment later, and a busy machine makes that long.
+        left = self._left_after_a_while()
+        if left:
+            raise ServerFailed(f"the Postgres of {self.directory.root} stopped and left processes {left}")
 
     def becomes_ready(self) -> bool:
         """Wait for a server that is there already, which reads its log first after a crash; False where it goes away instead.
@@ -112,17 +116,24 @@ class Place(NamedTuple):
 
         Postgres itself handles those whose process id nobody has. It would also believe any living process of its account.
         """
-        deadline = time.monotonic() + _ORPHAN_SECONDS
-        while orphans := servers(self.directory.cluster, self.account):
-            # Backends of a killed postmaster end by themselves; a new server beside them would damage the cluster.
-            if time.monotonic() > deadline:
-                raise ServerFailed(f"processes {orphans} of a killed Postgres still work in {self.directory.cluster}")
-            time.sleep(0.02)
+        # Backends of a killed postmaster end by themselves; a new server beside them would damage the cluster.
+        left = self._left_after_a_while()
+        if left:
+            raise ServerFailed(f"processes {left} of a killed Postgres still work in {self.directory.cluster}")
         socket_lock = self.directory.run / f".s.PGSQL.{self.listening.port}.lock"
         for file in (self.directory.cluster / "postmaster.pid", socket_lock):
             pid = recorded_pid(file)
             if pid is not None and _lives(pid) and not serves(pid, self.directory.cluster, self.account):
                 file.unlink(missing_ok=True)
+
+    def _left_after_a_while(self) -> list[int]:
+        """Processes that still work in the cluster when those of a server that is gone have had time to end."""
+        deadline = time.monotonic() + _ORPHAN_SECONDS
+        while left := servers(self.directory.cluster, self.account):
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.02)
+        return left
 
     def _end_of_log(self) -> str:
         logs = sorted((self.directory.cluster / "log").glob("*.log"), key=lambda path: path.stat().st_mtime)
