@@ -1,16 +1,16 @@
-# One command each: install, run, demo, test, e2e, bench, check. Each sets up what it needs first.
+# One command each: install, run, demo, test, chaos, e2e, bench, scale, check. Each sets up what it needs first.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-PACKAGES := collector alerts dashboards web demo migrations tests llm_slo.py
+PACKAGES := collector alerts dashboards reports web demo migrations vllm_plugin tests llm_slo.py
 
 .DEFAULT_GOAL := help
-.PHONY: help install run demo test e2e bench check servers alertmanager format
+.PHONY: help install run demo test chaos e2e bench bench-alerts scale check servers alertmanager promtool format
 
 help: ## This list
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 install: $(STAMP) ## Make .venv, with the llm-slo command in it
 
@@ -29,14 +29,24 @@ run: install ## The daemon on an embedded Postgres (CONFIG=llm-slo.yaml)
 demo: install ## The daemon watching a real vLLM with real traffic
 	$(BIN)/llm-slo demo run
 
-test: install servers check ## All tests that need no vLLM
+test: install servers check ## All tests that need no vLLM, the failure suite's short form among them
 	$(BIN)/python -m pytest -m "not e2e"
 
-e2e: install alertmanager ## Tests with a real vLLM and a real Alertmanager
+# A failing round prints its seed: CHAOS_SEED=… make chaos is that round again.
+chaos: install servers alertmanager ## The failure suite's long form: each fault by itself, at random, under load
+	CHAOS_FORM=long $(BIN)/python -m pytest -m chaos tests/chaos
+
+e2e: install alertmanager promtool ## Tests with a real vLLM, a real Alertmanager and Prometheus' own checks
 	$(BIN)/python -m pytest -m e2e -p no:randomly
 
 bench: install ## Ratios against a floor, measured in one run
 	$(BIN)/python -m tests.bench
+
+scale: install ## How long reads over 90 days of 100 million requests take; needs 6 GB of disk and some minutes
+	$(BIN)/python -m tests.scale
+
+bench-alerts: install ## Pages: false ones a month and delays, simulated (a quarter of an hour)
+	$(BIN)/python -m tests.simulation.bench
 
 check: install ## Fast checks: lint, types, floors, migrations, golden files
 	$(BIN)/ruff check $(PACKAGES)
@@ -60,6 +70,14 @@ alertmanager:
 			|| { echo "make e2e needs Alertmanager: apt-get install prometheus-alertmanager, as root" >&2; exit 1; }; \
 		echo "installing prometheus-alertmanager"; \
 		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends prometheus-alertmanager >/dev/null; }
+
+# The package brings a service with it: it is not started, for only its promtool is wanted.
+promtool:
+	@command -v promtool >/dev/null || { \
+		command -v apt-get >/dev/null && test "$$(id -u)" = 0 \
+			|| { echo "make e2e needs promtool: apt-get install prometheus, as root" >&2; exit 1; }; \
+		echo "installing prometheus"; \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get -qq install -y --no-install-recommends prometheus >/dev/null; }
 
 format: install ## Put the sources into their one form
 	$(BIN)/ruff check --fix-only --quiet $(PACKAGES)

@@ -6,7 +6,6 @@ Exit codes: 0 done, 1 something is not as it should be, 2 wrong usage or configu
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import os
 import signal
@@ -17,18 +16,35 @@ from typing import Any, NoReturn, TypeVar
 
 import click
 import structlog
+from psycopg import OperationalError
 
 from alerts import daemon as alerting
+from alerts.history_command import alerts
+from alerts.mute_command import mute
 from alerts.slo import load_slos
-from collector import scrape, supervise
+from collector import migration, postgres, supervise
+from collector.check_command import check
 from collector.config import Config, load_config
-from collector.daemon import Collector
-from collector.errors import AddressUnavailable, ConfigError, ForeignDataDirectory, ServerFailed, UnsuitableDatabase
+from collector.daemon import Collector, policy_of, utc_now
+from collector.errors import (
+    AddressUnavailable,
+    ConfigError,
+    ForeignDataDirectory,
+    ServerFailed,
+    StoreUnavailable,
+    UnsuitableDatabase,
+)
+from collector.own_log import LastingLogger
+from collector.replay.replay import Replay
+from collector.replay.show import Style, show
+from collector.replay.sink import Kept, Nowhere, Sink
+from collector.setup.command import init
 from collector.store.connection import Database
 from collector.token_command import token
 from collector.trace import exporting
 from dashboards import board
 from demo.command import demo
+from reports.usage_command import usage
 from web.health import serve_health
 
 Result = TypeVar("Result")
@@ -60,6 +76,7 @@ def up(config_path: Path | None) -> None:
     """
     config = _load(config_path)
     _refuse(lambda: load_slos(config))
+    _refuse(config.sinks.check_secrets)
     _refuse(lambda: supervise.up(config, config_path, [sys.executable, "-m", "llm_slo"]))
 
 
@@ -105,6 +122,42 @@ def alerter(config_path: Path | None) -> None:
     _run(config, "llm-slo-alerter", work)
 
 
+@main.command()
+@CONFIG
+@click.option("--dry-run", is_flag=True, help="Keep nothing. An old file is judged as of its last span, and gives rows too.")
+@click.option("--json", "style", flag_value="json", help="One JSON object per file, with its ledger, outcomes and tokens.")
+@click.option("--rows", "style", flag_value="rows", help="One JSON object per request.")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="FILE…")
+def replay(config_path: Path | None, dry_run: bool, style: str | None, files: tuple[Path, ...]) -> None:
+    """Load files of telemetry through the path of live telemetry, each closed at its end.
+
+    What a file is shows by its content: OTLP/JSON (spans or logs, a body a line), OTLP in protobuf, or a page in the
+    Prometheus text format, which is shown and not kept; any of them may be compressed with gzip or zstd. What is in the
+    database already stays as it is and counts as duplicate. Exit code 2 where a file, or a line of one, is none of these; the
+    others count.
+
+    \b
+    Example:
+      llm-slo replay --dry-run --json spans.jsonl
+    """
+    config = _load(config_path)
+
+    async def work(sink: Sink) -> bool:
+        one = Replay(policy_of(config), sink, largest_body=config.limits.body_bytes, now=utc_now, complain=_complain)
+        return all([await show(one, path, Style(style or "table"), _complain) for path in files])
+
+    async def work_in(conninfo: str) -> bool:
+        async with Database(conninfo, application="llm-slo replay") as database:
+            kept = Kept(database, [slo.objective for slo in slos])
+            await kept.register(utc_now())
+            return await work(kept)
+
+    if dry_run:
+        sys.exit(0 if asyncio.run(work(Nowhere())) else 2)
+    slos = _refuse(lambda: load_slos(config))
+    sys.exit(0 if _refuse(lambda: _with_database(config, work_in)) else 2)
+
+
 @main.group()
 def boards() -> None:
     """Grafana boards, generated in code."""
@@ -126,40 +179,13 @@ def build(config_path: Path | None, out: Path) -> None:
         click.echo(path)
 
 
-@main.command()
-@CONFIG
-@click.option("--targets", is_flag=True, required=True, help="Ask every target once for its health and its metrics.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def check(config_path: Path | None, targets: bool, as_json: bool) -> None:
-    """Say what the configured targets are, and which of their metrics nobody here reads. Exit code 1 where one fails.
-
-    \b
-    Example:
-      llm-slo check --targets --config llm-slo.yaml
-    """
-    config = _load(config_path)
-    found = asyncio.run(scrape.check(config.targets))
-    for one in found:
-        click.echo(json.dumps(one._asdict(), default=str) if as_json else _line(one))
-    if not found:
-        click.echo("no targets are configured", err=True)
-    sys.exit(0 if found and all(one.failure is None for one in found) else 1)
-
-
-def _line(checked: scrape.Checked) -> str:
-    health = checked.health.name.lower()
-    if checked.failure is not None:
-        return f"{checked.replica}  {checked.url}  health {health}  failed: {checked.failure}"
-    unread = f"  not read: {', '.join(checked.unknown)}" if checked.unknown else ""
-    engines = ", ".join(engine or "only one" for engine in checked.engines)
-    return (
-        f"{checked.replica}  {checked.url}  health {health}  models {', '.join(checked.models)}  engines {engines}"
-        f"  {checked.families} metrics{unread}"
-    )
-
-
+main.add_command(alerts)
+main.add_command(check)
 main.add_command(demo)
+main.add_command(init)
+main.add_command(mute)
 main.add_command(token)
+main.add_command(usage)
 
 
 def _load(path: Path | None) -> Config:
@@ -175,7 +201,7 @@ def _load(path: Path | None) -> Config:
             else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: LastingLogger(sys.stderr),
     )
     # A library's warning is ours to show; what it says of each connection is not.
     logging.basicConfig(level=logging.ERROR, stream=sys.stderr)
@@ -195,6 +221,23 @@ def _refuse(work: Callable[[], Result]) -> Result:
 def _exit(message: str, code: int) -> NoReturn:
     click.echo(f"llm-slo: {message}", err=True)
     sys.exit(code)
+
+
+def _complain(message: str) -> None:
+    click.echo(f"llm-slo: {message}", err=True)
+
+
+def _with_database(config: Config, work: Callable[[str], Coroutine[Any, Any, Result]]) -> Result:
+    """Do something in the configured database, or the embedded one, which runs for this moment where it does not run anyway."""
+    try:
+        if config.database_url is not None:
+            migration.upgrade(config.database_url)
+            return asyncio.run(work(config.database_url))
+        with postgres.start(config.data_dir, tcp=config.listen.postgres) as server:
+            migration.upgrade(server.conninfo)
+            return asyncio.run(work(server.conninfo))
+    except (StoreUnavailable, OperationalError) as error:
+        _exit(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
 
 
 def _database_url(config: Config) -> str:

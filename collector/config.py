@@ -12,10 +12,14 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from collector.errors import ConfigError
+from collector.metrics import EngineName
 from collector.request import ObservedBy
+from collector.sink import Alerts, Sinks
 
 DATABASE_URL = "LLM_SLO_DATABASE_URL"
 """Environment variable with the database's URL."""
+READ_DATABASE_URL = "LLM_SLO_READ_DATABASE_URL"
+"""Environment variable with the URL of a copy of it, for reports."""
 
 Document = TypeVar("Document", bound=BaseModel)
 
@@ -68,7 +72,13 @@ class Limits(_Section):
 
     body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest OTLP body, after decompression [bytes]")
     pending_spans: int = Field(100_000, ge=1, description="Spans received and not yet committed; above it senders get 503")
+    waiting_spans: int = Field(
+        100_000, ge=1, description="Spans that wait in Postgres for the rest of their request; above it senders get 503"
+    )
     clock_skew_seconds: int = Field(3600, ge=0, description="How far in the future a span may end [s]")
+    new_tenants_per_minute: int = Field(
+        300, ge=1, description="Tenants never seen before of a minute; more of them share the tenant `other` for 10 minutes"
+    )
 
 
 class Ingest(_Section):
@@ -79,6 +89,20 @@ class Ingest(_Section):
         description="Whether senders need a token (`llm-slo token create`). Unless set: beyond loopback, they do; on loopback "
         "they do as soon as there is a token; with allow_anonymous they do not",
     )
+    deadline_seconds: float | None = Field(
+        None,
+        gt=0,
+        description="Callers' deadline: a call that is cancelled after so long counts as a timeout; off by default [s]",
+    )
+
+
+class Privacy(_Section):
+    """What is kept of ids of people: a keyed hash, or nothing."""
+
+    hash_key_file: Path | None = Field(
+        None, description="File with the key that ids of end users and sessions are hashed with; without it they are dropped"
+    )
+    hash_key_id: int = Field(1, ge=1, le=32_767, description="Number kept beside each hash; raise it with a new key")
 
 
 class Spool(_Section):
@@ -94,10 +118,14 @@ class Target(_Section):
     """An engine to scrape."""
 
     url: str = Field(description="Base URL of the engine, without /metrics", pattern=r"^https?://")
-    engine: Literal["vllm"] = Field("vllm", description="Engine that serves there")
+    engine: EngineName | None = Field(
+        None,
+        description="What is there: engines are recognised by their pages, the exporters dcgm and kube_state have to be named",
+    )
     replica: str | None = Field(None, description="Stable name of the replica; HOST:PORT of the URL unless given")
     model: str | None = Field(None, description="Served model, for a target that was never scraped; else the engine says it")
     environment: str | None = Field(None, description="Environment of this target, where it is not that of the whole file")
+    revision: str | None = Field(None, description="What is deployed there; another one than before is told as a deploy")
     scrape_seconds: float = Field(15.0, gt=0, description="Time between two scrapes of /metrics [s]")
     health_seconds: float = Field(5.0, gt=0, description="Time between two calls of /health [s]")
 
@@ -107,6 +135,68 @@ class Target(_Section):
         return self.replica or self.url.split("//", 1)[1].split("/", 1)[0]
 
 
+class FileDiscovery(_Section):
+    """Files in the format of Prometheus' file_sd."""
+
+    files: tuple[str, ...] = Field(description="Files, JSON or YAML; * matches", min_length=1)
+    refresh_seconds: float = Field(15.0, gt=0, description="Time between two readings [s]")
+
+
+class HttpDiscovery(_Section):
+    """A URL in the format of Prometheus' http_sd."""
+
+    url: str = Field(description="Where to GET the list of target groups", pattern=r"^https?://")
+    refresh_seconds: float = Field(60.0, gt=0, description="Time between two requests [s]")
+    timeout_seconds: float = Field(10.0, gt=0, le=60, description="How long an answer may take [s]")
+
+
+class DnsDiscovery(_Section):
+    """Names that resolve to one address per replica, such as a headless service."""
+
+    names: tuple[str, ...] = Field(description="Names to resolve", min_length=1)
+    port: int = Field(8000, ge=1, le=65535, description="Port of the engine")
+    scheme: Literal["http", "https"] = Field("http", description="How to call it")
+    model: str | None = Field(None, description="Served model, for a replica that was never scraped")
+    environment: str | None = Field(None, description="Environment of these replicas")
+    refresh_seconds: float = Field(15.0, gt=0, description="Time between two resolutions [s]")
+
+
+class KubernetesDiscovery(_Section):
+    """Pods of a cluster."""
+
+    namespaces: tuple[str, ...] = Field((), description="Namespaces to look in; all of them unless given")
+    selector: str | None = Field(
+        None, description="Label selector of the pods; without it those with the annotation prometheus.io/scrape: true"
+    )
+    port: int | None = Field(
+        None, ge=1, le=65535, description="Port of the engine; else the annotation prometheus.io/port, else the only port"
+    )
+    kubeconfig: Path | None = Field(None, description="kubeconfig file; the pod's own account unless given")
+    refresh_seconds: float = Field(15.0, gt=0, description="Time between two listings [s]")
+
+
+class Discovery(_Section):
+    """Targets that are found, beside those that are listed."""
+
+    files: tuple[FileDiscovery, ...] = Field((), description="Files")
+    http: tuple[HttpDiscovery, ...] = Field((), description="URLs")
+    dns: tuple[DnsDiscovery, ...] = Field((), description="DNS names")
+    kubernetes: tuple[KubernetesDiscovery, ...] = Field((), description="Kubernetes")
+    shared: bool = Field(
+        False, description="Whether all collectors have the same targets and share them, so that each is scraped once"
+    )
+
+
+class Canary(_Section):
+    """A one-token call of each replica, now and then; synthetic: in no SLO and on no bill."""
+
+    interval_seconds: float | None = Field(
+        None, ge=1, le=900, description="Time between two calls of a replica; off by default [s]"
+    )
+    timeout_seconds: float = Field(30.0, gt=0, le=600, description="How long an answer may take [s]")
+    prompt: str = Field("1", min_length=1, max_length=200, description="What is asked")
+
+
 class Model(_Section):
     """What is expected of a served model."""
 
@@ -114,52 +204,7 @@ class Model(_Section):
     page_failures: int = Field(
         5, ge=1, description="Failed requests in 5 minutes, above what the objective allows, at which a symptom pages"
     )
-
-
-class Webhook(_Section):
-    """A sink that takes Alertmanager's webhook payload, version 4."""
-
-    name: str = Field(description="Name of the sink in logs and in the outbox", pattern=r"^[a-z][a-z0-9_-]*$")
-    url: str = Field(description="Where to POST", pattern=r"^https?://")
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long the sink may take [s]")
-
-
-class Alertmanager(_Section):
-    """One member of an Alertmanager cluster. Each is named here by itself: behind a balancer most would hear of nothing."""
-
-    name: str = Field(description="Name of the sink in logs and in the outbox", pattern=r"^[a-z][a-z0-9_-]*$")
-    url: str = Field(description="Base URL of this one member, without /api; never that of a balancer", pattern=r"^https?://")
-    timeout_seconds: float = Field(5.0, gt=0, le=60, description="How long it may take [s]")
-
-
-class Sinks(_Section):
-    """Whom to tell."""
-
-    webhooks: tuple[Webhook, ...] = Field((), description="Generic webhooks")
-    alertmanagers: tuple[Alertmanager, ...] = Field((), description="Every member of an Alertmanager cluster")
-    heartbeat_url: str | None = Field(
-        None,
-        description="URL to GET every 60 s while evaluation works, for a service that pages when this stops; off by default",
-        pattern=r"^https?://",
-    )
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all sinks that are told of alerts."""
-        return [webhook.name for webhook in self.webhooks] + [member.name for member in self.alertmanagers]
-
-    @model_validator(mode="after")
-    def _names_differ(self) -> Self:
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise ValueError(f"sinks need names of their own: {', '.join(twice)} is given twice")
-        return self
-
-
-class Alerts(_Section):
-    """How people are told."""
-
-    watchdog: bool = Field(True, description="Whether Alertmanagers get an alert that always fires, for a dead man's switch")
+    owner: str | None = Field(None, min_length=1, description="Label `owner` of its alerts, as sinks see them")
 
 
 class Retention(_Section):
@@ -169,6 +214,18 @@ class Retention(_Section):
     engine_requests_days: int = Field(14, ge=1, description="Engine requests [days]")
     snapshots_days: int = Field(14, ge=1, description="Snapshots [days]")
     rollup_minute_days: int = Field(14, ge=1, description="Rollups by minute [days]")
+    rollup_hour_days: int = Field(400, ge=2, description="Rollups by hour, of requests and of snapshots [days]")
+    rollup_day_days: int = Field(1827, ge=2, description="Rollups by day [days]")
+
+    @model_validator(mode="after")
+    def _coarse_outlives_fine(self) -> Self:
+        # A late row makes its hour and its day anew, from what lies below them.
+        shortest = max(self.requests_days, self.engine_requests_days, self.rollup_minute_days) + 1
+        if self.rollup_hour_days < shortest:
+            raise ValueError(f"rollup_hour_days must be {shortest} or more: longer than rows and minutes are kept")
+        if self.rollup_day_days < self.rollup_hour_days:
+            raise ValueError("rollup_day_days must not be less than rollup_hour_days")
+        return self
 
 
 class Attributes(_Section):
@@ -180,6 +237,8 @@ class Attributes(_Section):
     )
     replica: tuple[str, ...] = Field(("llm_slo.replica",), description="Attributes that name the serving replica")
     model: tuple[str, ...] = Field(("llm_slo.model",), description="Attributes that name the model where no dialect does")
+    end_user: tuple[str, ...] = Field((), description="Attributes that name the end user, ahead of those of the dialect")
+    session: tuple[str, ...] = Field((), description="Attributes that name the session, ahead of those of the dialect")
 
 
 def default_data_dir() -> Path:
@@ -195,6 +254,9 @@ class Config(_Section):
     database_url: str | None = Field(
         None, description="postgresql://… of a server, 14 or later; an embedded Postgres is started where it is not set"
     )
+    read_database_url: str | None = Field(
+        None, description="postgresql://… of a copy of the database (a standby), for reports; database_url unless set"
+    )
     data_dir: Path = Field(
         default_factory=default_data_dir,
         description="Where the embedded Postgres lives; `/var/lib/llm-slo` for root, else `~/.local/share/llm-slo`",
@@ -206,8 +268,11 @@ class Config(_Section):
     allow_anonymous: bool = Field(False, description="Whether to listen beyond loopback and ask nobody for a token")
     ingest: Ingest = Field(default_factory=Ingest, description="Who may send")
     limits: Limits = Field(default_factory=Limits, description="What one sender may cost")
+    privacy: Privacy = Field(default_factory=Privacy, description="What is kept of ids of people")
     spool: Spool = Field(default_factory=Spool, description="What may wait on disk while Postgres is away")
     targets: tuple[Target, ...] = Field((), description="Engines to scrape")
+    discovery: Discovery = Field(default_factory=Discovery, description="Targets that are found")
+    canary: Canary = Field(default_factory=Canary, description="A one-token call of each replica")
     models: dict[str, Model] = Field(default_factory=dict, description="What is expected of each served model")
     attributes: Attributes = Field(default_factory=Attributes, description="Where to look for tenant, environment, replica")
     slos: Path | None = Field(None, description="The SLO file; built-in SLOs where it is not set")
@@ -260,14 +325,15 @@ def load_config(path: Path | None) -> Config:
 
 def _with_environment(config: Config) -> Config:
     """A database URL holds a password, so it may come from the environment, which outranks the file."""
-    url = os.environ.get(DATABASE_URL)
-    return config.model_copy(update={"database_url": url}) if url else config
+    urls = {"database_url": os.environ.get(DATABASE_URL), "read_database_url": os.environ.get(READ_DATABASE_URL)}
+    return config.model_copy(update={name: url for name, url in urls.items() if url})
 
 
 def parse_config(text: str, source: str) -> Config:
     """Parse the text of a configuration file; ``source`` names it in errors."""
     config = parse_document(text, source, Config)
     _refuse_open_listeners(config, source)
+    _refuse_shared_replicas(config, source, text)
     return config
 
 
@@ -360,4 +426,17 @@ def _refuse_open_listeners(config: Config, source: str) -> None:
         if not config.tokens_required:
             raise ConfigError(
                 f"{where} ingest.require_tokens is false: leave it out, listen on loopback, or set allow_anonymous: true"
+            )
+
+
+def _refuse_shared_replicas(config: Config, source: str, text: str) -> None:
+    """Two targets under one name would take turns: each would undo what the other says, and every look would be a restart."""
+    claimed: dict[str, int] = {}
+    for place, target in enumerate(config.targets):
+        first = claimed.setdefault(target.replica_name, place)
+        if first != place:
+            line = _line(yaml.compose(text, Loader=yaml.SafeLoader), ("targets", place))
+            raise ConfigError(
+                f"{source}:{line}: targets.{place}: {target.url!r} claims the replica {target.replica_name!r}, which is "
+                f"{config.targets[first].url!r} (targets.{first}): give each its own replica"
             )

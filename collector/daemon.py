@@ -19,10 +19,16 @@ from psycopg import OperationalError
 
 from collector import migration, partition, telemetry
 from collector.batch import Batcher
-from collector.config import Config, Target
+from collector.change_route import changes
+from collector.close import Closer
+from collector.config import Config
 from collector.errors import StoreUnavailable
+from collector.garbage import collect_rarely
+from collector.hash_key import load_hash_key
 from collector.ingest import Ingest, Replayed, allow_list
+from collector.link import pair
 from collector.log_ingest import LogIngest
+from collector.lookout import look_out
 from collector.normalise import Policy
 from collector.objective import Objective
 from collector.otlp.allow import Receipt
@@ -30,20 +36,25 @@ from collector.otlp.grpc import serve_grpc
 from collector.otlp.http import serve_http
 from collector.otlp.log import DecodedLogs, LogKeys
 from collector.otlp.signal import Signal, logs, traces
-from collector.rollup import roll
-from collector.scrape import watch
+from collector.rollup import coarsen, roll
+from collector.schema import tenants
 from collector.spool import Spool
 from collector.store.connection import RETRY_AFTER_SECONDS, Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
+from collector.store.fragment import FragmentStore
+from collector.store.link import TELLING_A_ROUND, LinkStore
 from collector.store.request import RequestStore
 from collector.store.token import TokenStore
 from collector.token import Gate
 from collector.trace import tracer
+from collector.waitlist import Waitlist
 
 HEARTBEAT_SECONDS = 5.0
 TOKENS_SECONDS = 5.0
 """How soon a token that was made or revoked is known here. While Postgres is away, those count that were read last."""
+CLOSE_SECONDS = 1.0
+LINK_SECONDS = 1.0
 MAINTENANCE_SECONDS = 600.0
 ROLL_SECONDS = 2.0
 ROLL_SHARE = 10
@@ -66,11 +77,12 @@ class Collector:
         self._objectives = objectives
         self.name = f"{socket.gethostname()}:{os.getpid()}"
         self.database = Database(conninfo, application="llm-slo collector")
-        dictionary = Dictionary(self.database)
+        dictionary = Dictionary(self.database, most_new_tenants=config.limits.new_tenants_per_minute)
+        self._dictionary = dictionary
         self._requests = RequestStore(self.database, dictionary)
         self._fleet = FleetStore(self.database, dictionary)
         self._batcher = Batcher(self._requests, largest_pending=config.limits.pending_spans, now=utc_now)
-        self._policy = _policy(config)
+        self._policy = policy_of(config)
         self._spool = Spool(
             config.data_dir.expanduser() / "spool",
             largest_bytes=config.spool.max_bytes,
@@ -78,23 +90,44 @@ class Collector:
             largest_pending=config.limits.pending_spans,
             now=utc_now,
         )
-        self._replayed = Replayed(RequestStore(self.database, dictionary), objectives)
-        self._ingest = Ingest(self._batcher, self._spool, policy=self._policy, objectives=objectives, now=utc_now)
+        self._waitlist = Waitlist(config.limits.waiting_spans)
+        self._replayed = Replayed(RequestStore(self.database, dictionary), self._waitlist, objectives, utc_now)
+        self._fragments = FragmentStore(self.database)
+        self._ingest = Ingest(
+            self._batcher,
+            self._spool,
+            self._fragments,
+            self._waitlist,
+            policy=self._policy,
+            objectives=objectives,
+            now=utc_now,
+        )
+        self._closer = Closer(
+            self._fragments,
+            RequestStore(self.database, dictionary),
+            self._waitlist,
+            policy=self._policy,
+            objectives=objectives,
+            now=utc_now,
+        )
         self._log_ingest = LogIngest(self._fleet)
+        self._links = LinkStore(self.database)
         self._tokens = TokenStore(self.database)
         self._gate = Gate(required=config.tokens_required, now=utc_now)
+        self._changes = changes(self._fleet, self._gate, utc_now)
         self._started_at = utc_now()
         self.ready = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Run until ``stop`` is set. Raises OSError, with the listener's name, where a port is in use."""
+        collect_rarely()
         listen, limit = self._config.listen, self._config.limits.body_bytes
         signals = self._signals()
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._spool)
             tasks = await stack.enter_async_context(_Tasks())
             tasks.start(self._batcher.run())
-            await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit, self._gate))
+            await stack.enter_async_context(serve_http(listen.otlp_http, signals, limit, self._gate, [self._changes]))
             await stack.enter_async_context(serve_grpc(listen.otlp_grpc, signals, limit, self._gate))
             log.info("listening", otlp_grpc=listen.otlp_grpc, otlp_http=listen.otlp_http)
             await stack.enter_async_context(self.database)
@@ -102,10 +135,12 @@ class Collector:
                 return
             self.ready.set()
             log.info("ready", targets=len(self._config.targets), objectives=len(self._objectives))
-            for target in self._config.targets:
-                tasks.start(self._watch(target))
-            tasks.start(self._roll())
+            tasks.start(look_out(self._config, self.database, self._fleet, self.name, utc_now))
+            tasks.start(self._at_leisure("roll up", self._roll))
+            tasks.start(self._at_leisure("coarsen", self._coarsen))
             tasks.start(self._spool.replay(self._replayed))
+            tasks.start(_every(CLOSE_SECONDS, "close", self._closer))
+            tasks.start(_every(LINK_SECONDS, "link", self._link))
             tasks.start(_every(MAINTENANCE_SECONDS, "maintenance", self._maintain))
             tasks.start(_every(HEARTBEAT_SECONDS, "heartbeat", self._beat))
             tasks.start(_every(TOKENS_SECONDS, "tokens", self._read_tokens))
@@ -139,37 +174,57 @@ class Collector:
         await self._requests.register(self._objectives, utc_now())
 
     async def _maintain(self) -> None:
-        async with self.database.connection() as connection:
+        # Many transactions, each with limits of its own: the next round begins anew what this one did not get to.
+        async with self.database.connection(MAINTENANCE_SECONDS) as connection:
             await partition.ensure(connection, utc_now())
             await partition.drop_expired(connection, utc_now(), self._config.retention)
+        await self._links.forget(utc_now())
+
+    async def _link(self) -> None:
+        """Fill in what engines told of calls since."""
+        while await self._links.join(pair, utc_now()) >= TELLING_A_ROUND:
+            pass
 
     async def _read_tokens(self) -> None:
-        self._gate.learn(await self._tokens.read())
+        tokens = await self._tokens.read()
+        self._gate.learn(tokens)
+        # Whom an operator named is never one too many.
+        named = {(token.tenant,) for token in tokens if token.tenant is not None}
+        await self._dictionary.allocate({tenants: named}, rationed=False)
 
     async def _beat(self) -> None:
         await self._fleet.write_heartbeat(
             self.name, version("llm-slo"), self._started_at, utc_now(), self._batcher.committed_at
         )
 
-    async def _watch(self, target: Target) -> None:
-        await watch(target, self._config, self._fleet)
-
     async def _roll(self) -> None:
+        lag = await roll(self.database, utc_now(), self._config.retention)
+        telemetry.ROLLUP_LAG_SECONDS.set(lag.total_seconds())
+
+    async def _coarsen(self) -> None:
+        await coarsen(self.database, utc_now(), self._config.retention)
+
+    async def _at_leisure(self, name: str, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again, with a rest after it that grows with what it took."""
         while True:
             start = perf_counter()
             try:
-                with tracer.start_as_current_span("roll up"):
-                    lag = await roll(self.database, utc_now())
-                telemetry.ROLLUP_LAG_SECONDS.set(lag.total_seconds())
+                # To wait for Postgres is no work, and calls for no rest: neither here nor where it fails.
+                async with self.database.connection():
+                    start = perf_counter()
+                with tracer.start_as_current_span(name):
+                    await work()
             except StoreUnavailable as unavailable:
-                log.warning("rollups wait", reason=str(unavailable))
+                log.warning(f"{name} waits", reason=str(unavailable))
+                start = perf_counter()
             except Exception as error:
                 telemetry.LOOP_ERRORS.labels("rollup").inc()
-                log.exception("rollup failed", error=type(error).__name__)
+                log.exception(f"{name} failed", error=type(error).__name__)
             await asyncio.sleep(max(ROLL_SECONDS, ROLL_SHARE * (perf_counter() - start)))
 
 
-def _policy(config: Config) -> Policy:
+def policy_of(config: Config) -> Policy:
+    """What spans are held against, as configured."""
     return Policy(
         retention=timedelta(days=config.retention.requests_days),
         engine_retention=timedelta(days=config.retention.engine_requests_days),
@@ -177,6 +232,8 @@ def _policy(config: Config) -> Policy:
         cluster=config.cluster,
         environment=config.environment,
         attributes=config.attributes,
+        deadline_seconds=config.ingest.deadline_seconds,
+        hash_key=load_hash_key(config.privacy.hash_key_file, config.privacy.hash_key_id),
     )
 
 
@@ -187,7 +244,9 @@ class _Tasks:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, work: Awaitable[None]) -> None:
-        self._tasks.append(asyncio.ensure_future(_forward(work)))
+        task = asyncio.ensure_future(_forward(work))
+        task.add_done_callback(_report)
+        self._tasks.append(task)
 
     async def __aenter__(self) -> _Tasks:
         return self
@@ -196,6 +255,13 @@ class _Tasks:
         for task in reversed(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _report(task: asyncio.Task[None]) -> None:
+    """A task that ends by itself has failed, and nobody else would say so."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        telemetry.LOOP_ERRORS.labels("task").inc()
+        log.critical("a part of the collector ended", exc_info=error)
 
 
 async def _forward(work: Awaitable[None]) -> None:

@@ -36,12 +36,16 @@ class Databases(NamedTuple):
     def fresh(self, template: str = _TEMPLATE) -> Iterator[str]:
         """A connection string of a copy of a template, dropped afterwards with whoever is still connected to it."""
         name = f"test_{next(_numbers)}"
+        self._execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        try:
+            yield make_conninfo(self.server.conninfo, dbname=name)
+        finally:
+            self._execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+
+    def _execute(self, statement: str) -> None:
+        # On a connection of its own each time: a test may have restarted the server in between.
         with psycopg.connect(self.server.conninfo, autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
-            try:
-                yield make_conninfo(self.server.conninfo, dbname=name)
-            finally:
-                connection.execute(f'DROP DATABASE "{name}" WITH (FORCE)')
+            connection.execute(statement)
 
 
 async def _partitions(conninfo: str) -> None:

@@ -89,6 +89,16 @@ def test_check_says_which_target_fails_and_why(tmp_path: Path) -> None:
     path.write_text("targets:\n  - {url: 'http://127.0.0.1:1', replica: vllm-0}\n")
     result = run("check", "--targets", "--config", str(path))
     assert 1 == result.exit_code
-    assert "vllm-0  http://127.0.0.1:1  health unreachable  failed: " in result.output
+    assert "vllm-0  http://127.0.0.1:1\n  failed    ClientConnectorError\n  health    unreachable\n" == result.output
     (line,) = run("check", "--targets", "--json", "--config", str(path)).output.splitlines()
     assert ("vllm-0", []) == (json.loads(line)["replica"], json.loads(line)["models"])
+
+
+def test_a_secret_that_is_missing_stops_the_start_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "llm-slo.yaml"
+    path.write_text("sinks: {pagerduty: [{name: pd, routing_key_env: PD_KEY}]}\n")
+    result = run("up", "--config", str(path), env={"PD_KEY": ""})
+    assert (2, "llm-slo: sinks.pagerduty (pd): routing_key_env: the environment variable PD_KEY is not set, or empty\n") == (
+        result.exit_code,
+        result.stderr,
+    )

@@ -11,11 +11,13 @@ from pathlib import Path
 import aiohttp
 import psycopg
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from prometheus_client import REGISTRY
 
+from collector import daemon
 from collector.config import Config, Listen
 from collector.daemon import Collector
-from collector.errors import AddressUnavailable
+from collector.errors import AddressUnavailable, StoreUnavailable
 from tests.collector.example import OBJECTIVES, now, rows
 from tests.collector.otlp_body import body, chat_span
 from tests.collector.port import free_address
@@ -110,6 +112,46 @@ async def test_what_is_sent_before_postgres_is_there_is_kept_and_stored_by_the_n
     async with running(config, database), await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
         while await rows(connection, "requests", "count(*)") != [(3,)]:  # noqa: ASYNC110 - another connection's commit sets no event
             await asyncio.sleep(0.01)
+
+
+async def test_rollups_go_on_at_once_after_an_outage_however_long_it_was(
+    database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again, rounds = asyncio.Event(), 0
+
+    async def roll(*_: object) -> timedelta:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            await asyncio.sleep(0.01)
+            raise StoreUnavailable("away", 1)
+        again.set()
+        return timedelta(0)
+
+    monkeypatch.setattr(daemon, "roll", roll)
+    monkeypatch.setattr(daemon, "ROLL_SECONDS", 0.01)
+    # An outage of 10 ms would call for a rest of three hours.
+    monkeypatch.setattr(daemon, "ROLL_SHARE", 1_000_000)
+    async with running(configuration(), database), asyncio.timeout(60):
+        await again.wait()
+
+
+async def test_request_whose_spans_come_in_two_bodies_is_one_row(database: str) -> None:
+    config, before, at = configuration(), ledger(), now()
+    (call,) = [chat_span(1, at, litellm__call_type="acompletion", litellm__call_id="1")]
+    call.kind, call.parent_span_id, call.span_id = Span.SPAN_KIND_CLIENT, b"envelope", b"the call"
+    (envelope,) = [chat_span(1, at + timedelta(milliseconds=10), url__path="/v1/chat/completions")]
+    del envelope.attributes[:-1]
+    envelope.span_id = b"envelope"
+    async with running(config, database), aiohttp.ClientSession() as session:
+        for span in (envelope, call):
+            assert 200 == (await post(session, config, body([span]))).status
+        async with await psycopg.AsyncConnection.connect(database, autocommit=True) as connection:
+            while await rows(connection, "fragments", "count(*)") != [(0,)]:  # noqa: ASYNC110 - another connection's commit sets no event
+                await asyncio.sleep(0.01)
+            assert [(b"envelope", 10)] == await rows(connection, "requests", "span_id, output_tokens")
+    counted = change(before)
+    assert (2, 1, 1, 0) == tuple(counted[name] for name in ("received", "rows", "merged", "pending"))
 
 
 @pytest.mark.parametrize("name", ["otlp_http", "otlp_grpc"])

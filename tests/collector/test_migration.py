@@ -6,7 +6,10 @@ import multiprocessing
 
 import psycopg
 import pytest
+from alembic import command
+from alembic.config import Config
 from alembic.script import ScriptDirectory
+from sqlalchemy import text
 
 from collector import migration
 from collector.errors import UnsuitableDatabase
@@ -73,3 +76,14 @@ def test_a_server_that_is_too_old_is_refused_in_one_line(empty_database: str, mo
 def test_a_database_that_cannot_be_reached_is_the_driver_s_error() -> None:
     with pytest.raises(psycopg.OperationalError):
         migration.check("host=/nonexistent dbname=none")
+
+
+def test_a_database_that_goes_away_meanwhile_is_the_driver_s_error(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def go_away(config: Config, revision: str) -> None:
+        config.attributes["connection"].execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
+
+    monkeypatch.setattr(command, "upgrade", go_away)
+    with pytest.raises(psycopg.OperationalError):
+        migration.upgrade(empty_database)

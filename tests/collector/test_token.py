@@ -264,7 +264,7 @@ async def add_active(store: TokenStore, secret: str) -> int:
 
 
 async def until(ask: Callable[[], Awaitable[tuple[int, str | None]]], status: int) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while (await ask())[0] != status:
             pass
 

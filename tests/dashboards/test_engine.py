@@ -56,7 +56,8 @@ def test_a_replica_with_two_engines_shows_what_both_hold(shown: Shown) -> None:
     view = shown.view()
     before = [series(shown, title, view, value) for title, value in SUMMED]
     columns = ", ".join("'1'" if name == "engine" else f'"{name}"' for name in snapshots.columns.keys())  # noqa: SIM118
-    shown.connection.execute(f"INSERT INTO snapshots SELECT {columns} FROM snapshots WHERE replica_id = 2".encode())
+    names = ", ".join(f'"{name}"' for name in snapshots.columns.keys())  # noqa: SIM118
+    shown.connection.execute(f"INSERT INTO snapshots ({names}) SELECT {columns} FROM snapshots WHERE replica_id = 2".encode())
     for (title, value), once in zip(SUMMED, before, strict=True):
         expected = {key: amount * (2 if key[1] == "tiny-0" else 1) for key, amount in once.items()}
         assert pytest.approx(expected) == series(shown, title, view, value), title
