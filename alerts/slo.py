@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from alerts.burn import RULES
-from collector.config import Config, parse_document
+from collector.config import Config
+from collector.document import parse_document
 from collector.errors import ConfigError
 from collector.objective import GROUP_BY, Objective, Sli
 from collector.request import ObservedBy

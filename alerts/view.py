@@ -9,9 +9,10 @@ from alerts.alert import Alert, Condition, Observation, Severity, fingerprint
 from alerts.burn import Tally
 from alerts.finding import HOLD_SECONDS, Finding, Harm, Text, clock
 from alerts.fleet import Fleet, ReplicaState
-from collector.config import Config, Target
+from collector.config import Config
 from collector.event import CANARY, Event, EventKind
 from collector.sample import Health
+from collector.target import Target
 
 STALE = timedelta(seconds=60)
 """Least age of a replica's last scrape at which its data counts as missing; three scrape intervals where that is longer."""

@@ -16,14 +16,14 @@ import aiohttp
 import structlog
 
 from collector import telemetry
-from collector.config import Canary as Setting
-from collector.config import Target
 from collector.errors import StoreUnavailable
 from collector.event import Event, EventKind
 from collector.objective import OUR_FAULT
 from collector.outcome import Ending, decide
 from collector.request import ObservedBy, Operation, Outcome, Request, TrafficClass
 from collector.span import StatusCode
+from collector.target import Canary as Setting
+from collector.target import Target
 
 FAILURES = 2
 """Failed calls in a row that are a fact: one may be chance."""

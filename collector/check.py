@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import aiohttp
 
-from collector.config import Target
 from collector.engines import dcgm, kube_state
 from collector.engines.plan import Plan
 from collector.errors import MalformedExposition
@@ -19,6 +18,7 @@ from collector.fetch import FailedScrape, ask_health, fetch, session
 from collector.metrics import FAMILIES, EngineName
 from collector.pages import EXPORTERS, Pages
 from collector.sample import Health, Snapshot
+from collector.target import Target
 
 _NO_TIME = datetime.fromtimestamp(0, UTC)
 

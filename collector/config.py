@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 from pathlib import Path
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from collector.document import Section, line_of, parse_document
 from collector.errors import ConfigError
-from collector.metrics import EngineName
 from collector.request import ObservedBy
 from collector.sink import Alerts, Sinks
+from collector.target import Canary, Discovery, Target
 
 DATABASE_URL = "LLM_SLO_DATABASE_URL"
 """Environment variable with the database's URL."""
 READ_DATABASE_URL = "LLM_SLO_READ_DATABASE_URL"
 """Environment variable with the URL of a copy of it, for reports."""
-
-Document = TypeVar("Document", bound=BaseModel)
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _address(value: str) -> str:
@@ -55,7 +49,7 @@ def is_loopback(address: str) -> bool:
         return False
 
 
-class Listen(_Section):
+class Listen(Section):
     """Where the daemon listens."""
 
     otlp_grpc: Address = Field("127.0.0.1:4317", description="OTLP over gRPC")
@@ -67,7 +61,7 @@ class Listen(_Section):
     )
 
 
-class Limits(_Section):
+class Limits(Section):
     """What one sender, or one bad night, may cost."""
 
     body_bytes: int = Field(16 * 2**20, ge=1024, description="Largest OTLP body, after decompression [bytes]")
@@ -81,7 +75,7 @@ class Limits(_Section):
     )
 
 
-class Ingest(_Section):
+class Ingest(Section):
     """Who may send."""
 
     require_tokens: bool | None = Field(
@@ -96,7 +90,7 @@ class Ingest(_Section):
     )
 
 
-class Privacy(_Section):
+class Privacy(Section):
     """What is kept of ids of people: a keyed hash, or nothing."""
 
     hash_key_file: Path | None = Field(
@@ -105,7 +99,7 @@ class Privacy(_Section):
     hash_key_id: int = Field(1, ge=1, le=32_767, description="Number kept beside each hash; raise it with a new key")
 
 
-class Spool(_Section):
+class Spool(Section):
     """What may wait on disk while Postgres is away, of one collector. Nothing that was acknowledged is ever dropped for it."""
 
     max_bytes: int = Field(2 * 2**30, ge=2**20, description="Size of the spool above which senders get 503 [bytes]")
@@ -114,90 +108,7 @@ class Spool(_Section):
     )
 
 
-class Target(_Section):
-    """An engine to scrape."""
-
-    url: str = Field(description="Base URL of the engine, without /metrics", pattern=r"^https?://")
-    engine: EngineName | None = Field(
-        None,
-        description="What is there: engines are recognised by their pages, the exporters dcgm and kube_state have to be named",
-    )
-    replica: str | None = Field(None, description="Stable name of the replica; HOST:PORT of the URL unless given")
-    model: str | None = Field(None, description="Served model, for a target that was never scraped; else the engine says it")
-    environment: str | None = Field(None, description="Environment of this target, where it is not that of the whole file")
-    revision: str | None = Field(None, description="What is deployed there; another one than before is told as a deploy")
-    scrape_seconds: float = Field(15.0, gt=0, description="Time between two scrapes of /metrics [s]")
-    health_seconds: float = Field(5.0, gt=0, description="Time between two calls of /health [s]")
-
-    @property
-    def replica_name(self) -> str:
-        """The replica's stable name."""
-        return self.replica or self.url.split("//", 1)[1].split("/", 1)[0]
-
-
-class FileDiscovery(_Section):
-    """Files in the format of Prometheus' file_sd."""
-
-    files: tuple[str, ...] = Field(description="Files, JSON or YAML; * matches", min_length=1)
-    refresh_seconds: float = Field(15.0, gt=0, description="Time between two readings [s]")
-
-
-class HttpDiscovery(_Section):
-    """A URL in the format of Prometheus' http_sd."""
-
-    url: str = Field(description="Where to GET the list of target groups", pattern=r"^https?://")
-    refresh_seconds: float = Field(60.0, gt=0, description="Time between two requests [s]")
-    timeout_seconds: float = Field(10.0, gt=0, le=60, description="How long an answer may take [s]")
-
-
-class DnsDiscovery(_Section):
-    """Names that resolve to one address per replica, such as a headless service."""
-
-    names: tuple[str, ...] = Field(description="Names to resolve", min_length=1)
-    port: int = Field(8000, ge=1, le=65535, description="Port of the engine")
-    scheme: Literal["http", "https"] = Field("http", description="How to call it")
-    model: str | None = Field(None, description="Served model, for a replica that was never scraped")
-    environment: str | None = Field(None, description="Environment of these replicas")
-    refresh_seconds: float = Field(15.0, gt=0, description="Time between two resolutions [s]")
-
-
-class KubernetesDiscovery(_Section):
-    """Pods of a cluster."""
-
-    namespaces: tuple[str, ...] = Field((), description="Namespaces to look in; all of them unless given")
-    selector: str | None = Field(
-        None, description="Label selector of the pods; without it those with the annotation prometheus.io/scrape: true"
-    )
-    port: int | None = Field(
-        None, ge=1, le=65535, description="Port of the engine; else the annotation prometheus.io/port, else the only port"
-    )
-    kubeconfig: Path | None = Field(None, description="kubeconfig file; the pod's own account unless given")
-    refresh_seconds: float = Field(15.0, gt=0, description="Time between two listings [s]")
-
-
-class Discovery(_Section):
-    """Targets that are found, beside those that are listed."""
-
-    files: tuple[FileDiscovery, ...] = Field((), description="Files")
-    http: tuple[HttpDiscovery, ...] = Field((), description="URLs")
-    dns: tuple[DnsDiscovery, ...] = Field((), description="DNS names")
-    kubernetes: tuple[KubernetesDiscovery, ...] = Field((), description="Kubernetes")
-    shared: bool = Field(
-        False, description="Whether all collectors have the same targets and share them, so that each is scraped once"
-    )
-
-
-class Canary(_Section):
-    """A one-token call of each replica, now and then; synthetic: in no SLO and on no bill."""
-
-    interval_seconds: float | None = Field(
-        None, ge=1, le=900, description="Time between two calls of a replica; off by default [s]"
-    )
-    timeout_seconds: float = Field(30.0, gt=0, le=600, description="How long an answer may take [s]")
-    prompt: str = Field("1", min_length=1, max_length=200, description="What is asked")
-
-
-class Model(_Section):
+class Model(Section):
     """What is expected of a served model."""
 
     min_ready: int = Field(1, ge=0, description="Ready replicas below which a symptom pages")
@@ -207,7 +118,7 @@ class Model(_Section):
     owner: str | None = Field(None, min_length=1, description="Label `owner` of its alerts, as sinks see them")
 
 
-class Retention(_Section):
+class Retention(Section):
     """How long rows are kept; partitions are dropped whole."""
 
     requests_days: int = Field(100, ge=1, description="Gateway and client requests [days]")
@@ -228,7 +139,7 @@ class Retention(_Section):
         return self
 
 
-class Attributes(_Section):
+class Attributes(Section):
     """Span or resource attributes that name what no standard attribute does; the first that is present wins."""
 
     tenant: tuple[str, ...] = Field(("tenant.id", "llm_slo.tenant"), description="Attributes that name the tenant")
@@ -248,7 +159,7 @@ def default_data_dir() -> Path:
     return Path(os.environ.get("XDG_DATA_HOME", "~/.local/share")).expanduser() / "llm-slo"
 
 
-class Config(_Section):
+class Config(Section):
     """The whole file."""
 
     database_url: str | None = Field(
@@ -337,79 +248,6 @@ def parse_config(text: str, source: str) -> Config:
     return config
 
 
-def parse_document(text: str, source: str, model: type[Document]) -> Document:
-    """Parse YAML into a strict model.
-
-    :raises ConfigError: naming ``source``, line, key, value and what was expected
-    """
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{source}: not YAML: {error}") from error
-    if document is None:
-        document = {}
-    if not isinstance(document, dict):
-        raise ConfigError(f"{source}:1: expected keys and values, found {type(document).__name__}")
-    try:
-        return model.model_validate(document)
-    except ValidationError as error:
-        raise ConfigError("\n".join(_explain(error, source, node, model))) from error
-
-
-def _explain(error: ValidationError, source: str, node: yaml.Node | None, model: type[BaseModel]) -> list[str]:
-    lines = []
-    for problem in error.errors():
-        path = tuple(part for part in problem["loc"] if part != "__root__")
-        where = f"{source}:{_line(node, path)}: {'.'.join(map(str, path))}"
-        if problem["type"] == "extra_forbidden":
-            known = sorted(_keys(model, path[:-1]))
-            nearest = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.0)
-            lines.append(f"{where}: unknown key; did you mean {nearest[0]!r}?" if nearest else f"{where}: unknown key")
-        else:
-            lines.append(f"{where}: {problem['msg']} (got {problem['input']!r})")
-    return lines
-
-
-def _line(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
-    """The line of a key, or of the nearest thing around it that the document holds."""
-    line = 1
-    for part in path:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((key, value) for key, value in node.value if key.value == str(part)), None)
-            if found is None:
-                break
-            line, node = found[0].start_mark.line + 1, found[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
-def _keys(model: type[BaseModel], path: tuple[int | str, ...]) -> set[str]:
-    """The keys that a section knows."""
-    current: type[BaseModel] | None = model
-    for part in path:
-        if isinstance(part, int) or current is None:
-            continue
-        field = current.model_fields.get(part)
-        current = None if field is None else _section_of(field.annotation) or current
-    return set(current.model_fields) if current is not None else set()
-
-
-def _section_of(annotation: object) -> type[BaseModel] | None:
-    """The section that a field's type holds, inside tuples, dicts and options."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        section = _section_of(argument)
-        if section is not None:
-            return section
-    return None
-
-
 def _refuse_open_listeners(config: Config, source: str) -> None:
     """Whatever other machines can reach asks for a token, or the configuration says in so many words that it need not."""
     if config.allow_anonymous:
@@ -435,7 +273,7 @@ def _refuse_shared_replicas(config: Config, source: str, text: str) -> None:
     for place, target in enumerate(config.targets):
         first = claimed.setdefault(target.replica_name, place)
         if first != place:
-            line = _line(yaml.compose(text, Loader=yaml.SafeLoader), ("targets", place))
+            line = line_of(yaml.compose(text, Loader=yaml.SafeLoader), ("targets", place))
             raise ConfigError(
                 f"{source}:{line}: targets.{place}: {target.url!r} claims the replica {target.replica_name!r}, which is "
                 f"{config.targets[first].url!r} (targets.{first}): give each its own replica"

@@ -15,7 +15,7 @@ import aiohttp
 import structlog
 
 from collector import telemetry
-from collector.config import Config, Target
+from collector.config import Config
 from collector.death_sign import Says, find_sign
 from collector.engines import dcgm, kube_state
 from collector.engines.dcgm import Gpu
@@ -28,6 +28,7 @@ from collector.metrics import GPU_MEMORY_FREE, GPU_MEMORY_USED, EngineName, Fami
 from collector.replica import ReplicaState
 from collector.sample import Sample, Snapshot
 from collector.store.fleet import FleetStore
+from collector.target import Target
 
 LARGEST_CLUSTER_BYTES = 128 * 2**20
 """A page of kube-state-metrics of some ten thousand pods."""

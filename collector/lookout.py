@@ -7,7 +7,7 @@ from datetime import datetime
 
 import aiohttp
 
-from collector.config import Config, Target
+from collector.config import Config
 from collector.discover import Roster, sources_of
 from collector.event import FOUND, Change, ChangeKind
 from collector.scrape import watch
@@ -16,6 +16,7 @@ from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
 from collector.store.request import RequestStore
 from collector.store.roster import RosterStore
+from collector.target import Target
 
 SHARE_SECONDS = 5.0
 """How soon collectors that share targets know of each other."""

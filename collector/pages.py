@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import aiohttp
 
-from collector.config import Target
 from collector.engines import ENGINES, Reader, dcgm, kube_state
 from collector.engines.ollama import MODELS_PATH, OLLAMA, read_models
 from collector.engines.plan import Plan
@@ -15,6 +14,7 @@ from collector.errors import MalformedExposition
 from collector.exposition import Exposition
 from collector.fetch import FailedScrape, ask, fetch
 from collector.metrics import EngineName
+from collector.target import Target
 
 _PREFIXES = {dcgm.PREFIX: EngineName.DCGM, kube_state.PREFIX: EngineName.KUBE_STATE}
 EXPORTERS = frozenset(_PREFIXES.values())

@@ -18,7 +18,7 @@ import structlog
 
 from collector import telemetry
 from collector.canary import Canary
-from collector.config import Config, Target
+from collector.config import Config
 from collector.engines.plan import Plan
 from collector.errors import StoreUnavailable
 from collector.event import RESTARTS, Change, Event, EventKind
@@ -31,6 +31,7 @@ from collector.request import Request
 from collector.sample import Health, Snapshot
 from collector.store.fleet import FleetStore
 from collector.store.request import Judged, RequestStore
+from collector.target import Target
 from collector.trace import tracer
 from collector.upgrade import Known, see_families, see_version
 

@@ -6,8 +6,9 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from collector.document import Section
 from collector.errors import ConfigError
 
 Severity = Literal["page", "ticket"]
@@ -20,11 +21,7 @@ _TENANTS_HELP = "Tenants in its pages: their `names`, our `ids` (t-7), or their 
 _SEVERITIES_HELP = "Which alerts it is told of"
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Sink(_Section):
+class _Sink(Section):
     name: str = Field(description="Name of the sink in logs and in the outbox", pattern=r"^[a-z][a-z0-9_-]*$")
 
 
@@ -107,7 +104,7 @@ class PagerDuty(_Sink):
 Sink = Webhook | Alertmanager | Slack | PagerDuty
 
 
-class Sinks(_Section):
+class Sinks(Section):
     """Whom to tell."""
 
     webhooks: tuple[Webhook, ...] = Field((), description="Generic webhooks")
@@ -172,7 +169,7 @@ def _labels(value: dict[str, str]) -> dict[str, str]:
     return value
 
 
-class Alerts(_Section):
+class Alerts(Section):
     """How people are told."""
 
     watchdog: bool = Field(True, description="Whether Alertmanagers get an alert that always fires, for a dead man's switch")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import aiohttp
 
-from collector.config import Discovery
 from collector.discover.group import Found, MalformedTargets, read_groups
 from collector.discover.kubernetes import KubernetesSource
 from collector.discover.roster import Roster
 from collector.discover.share import owner_of
 from collector.discover.source import DnsSource, FileSource, HttpSource, Source, SourceFailed
+from collector.target import Discovery
 
 
 def sources_of(discovery: Discovery, session: aiohttp.ClientSession) -> list[Source]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from collector.config import Target
+from collector.target import Target
 
 MOST_TARGETS = 10_000
 """Targets of one source."""

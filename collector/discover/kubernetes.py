@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from pydantic import ValidationError
 
-from collector.config import KubernetesDiscovery, Target
 from collector.discover.group import Found, target_of
 from collector.discover.source import SourceFailed
+from collector.target import KubernetesDiscovery, Target
 
 _SCRAPE, _PORT, _PATH, _SCHEME = (f"prometheus.io/{name}" for name in ("scrape", "port", "path", "scheme"))
 _MODEL = ("llm-slo/model", "llm-d.ai/model", "model")

@@ -9,10 +9,10 @@ from contextlib import suppress
 import structlog
 
 from collector import telemetry
-from collector.config import Target
 from collector.discover.share import owner_of
 from collector.discover.source import Source, SourceFailed
 from collector.errors import StoreUnavailable
+from collector.target import Target
 
 log = structlog.get_logger()
 

@@ -13,8 +13,8 @@ from typing import NamedTuple, Protocol
 import aiohttp
 import yaml
 
-from collector.config import DnsDiscovery, FileDiscovery, HttpDiscovery, Target
 from collector.discover.group import Found, MalformedTargets, read_groups, target_of
+from collector.target import DnsDiscovery, FileDiscovery, HttpDiscovery, Target
 
 LARGEST_BYTES = 16 * 2**20
 """Size of one document."""

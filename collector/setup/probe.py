@@ -13,8 +13,8 @@ from urllib.parse import urlencode, urlsplit
 import aiohttp
 
 from collector.check import Checked, check
-from collector.config import Target
 from collector.fetch import FailedScrape, fetch, session
+from collector.target import Target
 
 PORTS = {
     8000: "vLLM",

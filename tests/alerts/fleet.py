@@ -10,9 +10,10 @@ from alerts.burn import Tally
 from alerts.finding import Finding, Harm
 from alerts.fleet import Fleet, ReplicaState
 from alerts.symptoms import find_symptoms
-from collector.config import Config, Model, Target
+from collector.config import Config, Model
 from collector.event import Change, ChangeKind, Event, EventKind
 from collector.sample import Health
+from collector.target import Target
 
 NOW = datetime(2025, 1, 1, 3, 12, 7, tzinfo=UTC)
 CONFIG = Config(targets=(Target(url="http://h:8000", replica="vllm-0"),), models={"llama": Model(min_ready=1)})

@@ -10,8 +10,9 @@ from alerts.burn import Tally
 from alerts.finding import Finding, Harm, Symptoms
 from alerts.fleet import Fleet, ReplicaState
 from alerts.symptoms import find_symptoms
-from collector.config import Config, Model, Target
+from collector.config import Config, Model
 from collector.sample import Health
+from collector.target import Target
 
 NOW = datetime(2025, 1, 1, 3, 12, 7, tzinfo=UTC)
 CONFIG = Config(

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
-from collector.config import Config, Target
+from collector.config import Config
 from collector.engines import Reader
 from collector.exposition import Parser
 from collector.fetch import session
 from collector.scrape import Watcher
+from collector.target import Target
 from tests.bench.measure import Ratio, cpu, ratio
 
 PAGE = Path(__file__).parents[1] / "data" / "vllm" / "metrics_load.txt"

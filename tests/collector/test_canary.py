@@ -11,9 +11,8 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from psycopg import AsyncConnection
 
-from collector import config
 from collector.canary import Canary
-from collector.config import Config, Target
+from collector.config import Config
 from collector.errors import StoreUnavailable
 from collector.event import Event, EventKind
 from collector.request import ObservedBy, Outcome, Request, TrafficClass
@@ -22,6 +21,8 @@ from collector.store.connection import Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
 from collector.store.request import RequestStore
+from collector.target import Canary as Setting
+from collector.target import Target
 from tests.collector.example import rows
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -87,7 +88,7 @@ def kept() -> Kept:
 async def canary(engine: Engine, kept: Kept, clock: Clock) -> AsyncIterator[Canary]:
     async with TestServer(application(engine)) as server, aiohttp.ClientSession() as client:
         target = Target(url=str(server.make_url("")), replica="vllm-0")
-        setting = config.Canary(interval_seconds=60)
+        setting = Setting(interval_seconds=60)
         yield Canary(target, setting, client, lambda: "tiny", kept, clock, place=("c", "production"))
 
 
@@ -140,14 +141,14 @@ async def test_what_is_not_kept_is_told_with_the_next_call(canary: Canary, engin
 
 async def test_an_engine_that_nobody_answers_for_is_unavailable(kept: Kept) -> None:
     async with aiohttp.ClientSession() as client:
-        target, setting = Target(url="http://127.0.0.1:1"), config.Canary(interval_seconds=60)
+        target, setting = Target(url="http://127.0.0.1:1"), Setting(interval_seconds=60)
         await Canary(target, setting, client, lambda: "tiny", kept, lambda: NOW, place=("c", "e")).probe()
     assert [Outcome.UNAVAILABLE] == [row.outcome for row in kept.rows]
 
 
 async def test_an_engine_whose_model_is_not_known_yet_is_not_called(kept: Kept) -> None:
     async with aiohttp.ClientSession() as client:
-        target, setting = Target(url="http://127.0.0.1:1"), config.Canary(interval_seconds=60)
+        target, setting = Target(url="http://127.0.0.1:1"), Setting(interval_seconds=60)
         pause = await Canary(target, setting, client, lambda: None, kept, lambda: NOW, place=("c", "e")).probe()
     assert ([], 5) == (kept.rows, pause)
 
@@ -165,7 +166,7 @@ async def test_a_watched_target_is_called_where_it_is_configured_and_what_comes_
 
     async with TestServer(application(engine)) as server:
         target = Target(url=str(server.make_url("")), model="tiny", replica="vllm-0")
-        setting, dictionary = Config(canary=config.Canary(interval_seconds=60)), Dictionary(connected)
+        setting, dictionary = Config(canary=Setting(interval_seconds=60)), Dictionary(connected)
         calls = RequestStore(connected, dictionary)
         watching = asyncio.create_task(watch(target, setting, FleetStore(connected, dictionary), calls=calls, sleep=sleep))
         async with asyncio.timeout(10):

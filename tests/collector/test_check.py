@@ -11,9 +11,9 @@ from aiohttp.test_utils import TestServer
 
 from collector.check import Checked, check
 from collector.check_command import _lines, _object
-from collector.config import Target
 from collector.metrics import FAMILIES, EngineName
 from collector.sample import Health
+from collector.target import Target
 
 DATA = Path(__file__).parent.parent / "data"
 PAGES = DATA / "engines"

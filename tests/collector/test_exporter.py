@@ -11,7 +11,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from alerts.crash import is_oom
-from collector.config import Config, Target
+from collector.config import Config
 from collector.death_sign import MEMORIES
 from collector.errors import StoreUnavailable
 from collector.event import Event, EventKind
@@ -21,6 +21,7 @@ from collector.metrics import GPU_MEMORY_FREE, GPU_MEMORY_USED, EngineName
 from collector.replica import ReplicaState
 from collector.sample import Snapshot
 from collector.store.fleet import FleetStore
+from collector.target import Target
 
 PAGES = Path(__file__).parent.parent / "data" / "engines"
 DCGM, KUBE_STATE = ((PAGES / f"{name}.txt").read_text() for name in ("dcgm", "kube_state"))

@@ -13,7 +13,7 @@ from aiohttp.test_utils import TestServer
 from prometheus_client import REGISTRY
 
 from collector import metrics
-from collector.config import Config, Target
+from collector.config import Config
 from collector.errors import StoreUnavailable
 from collector.event import Change, ChangeKind, Event, EventKind
 from collector.fetch import LARGEST_PAGE_BYTES, session
@@ -23,6 +23,7 @@ from collector.replica import ReplicaState
 from collector.sample import Health, Snapshot
 from collector.scrape import RECHECK_SECONDS, Watcher, start_offset, watch
 from collector.store.fleet import FleetStore
+from collector.target import Target
 
 DATA = Path(__file__).parent.parent / "data"
 PAGES = DATA / "engines"

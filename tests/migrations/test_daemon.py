@@ -13,9 +13,10 @@ from prometheus_client import REGISTRY
 from alerts import daemon as alerting
 from alerts import deliver
 from collector import daemon
-from collector.config import Config, Target
+from collector.config import Config
 from collector.request import Outcome
 from collector.schema.access import Role
+from collector.target import Target
 from tests.alerts.receiver import receiving
 from tests.alerts.scene import config_of, scene
 from tests.alerts.test_daemon import alerter, until

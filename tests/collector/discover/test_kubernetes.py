@@ -9,9 +9,9 @@ import yaml
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from collector.config import KubernetesDiscovery
 from collector.discover.kubernetes import KubernetesSource, Pods, read_pods
 from collector.discover.source import SourceFailed
+from collector.target import KubernetesDiscovery
 
 
 def pod(name: str, address: str | None = "10.0.0.1", *, ports: Sequence[int] = (8000,), **metadata: Any) -> dict[str, Any]:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from collector.config import Target
 from collector.discover.group import Found
 from collector.discover.roster import Roster
 from collector.discover.source import SourceFailed
 from collector.errors import StoreUnavailable
+from collector.target import Target
 
 STATIC = Target(url="http://static:1")
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from collector.config import DnsDiscovery, FileDiscovery, HttpDiscovery
 from collector.discover.source import LARGEST_BYTES, DnsSource, FileSource, HttpSource, SourceFailed
+from collector.target import DnsDiscovery, FileDiscovery, HttpDiscovery
 
 GROUPS = [{"targets": ["a:1"], "labels": {"model": "llama"}}]
 
