@@ -168,4 +168,4 @@ def as_seconds(key: str, seconds: float) -> float:
     """A duration that can be believed."""
     if not 0 <= seconds <= LARGEST_SECONDS:  # also false for NaN
         raise Malformed(RejectReason.NOT_A_DURATION, key, seconds, f"0 to {LARGEST_SECONDS:.0f} seconds")
-    return seconds
+    return seconds + 0.0  # -0.0 is 0.0

@@ -169,7 +169,7 @@ class Templates:
         if (cached := values[_CACHED]) is not None and ((whole := values[_INPUT]) is None or cached > whole):
             raise _Unusual
         for position, key, scale in plan.durations:
-            values[position] = seconds = attributes[key] * scale
+            values[position] = seconds = attributes[key] * scale + 0.0
             if not 0 <= seconds <= LARGEST_SECONDS:  # also false for NaN
                 raise _Unusual
         if plan.cost is not None:
@@ -199,7 +199,7 @@ class Templates:
             values[_LATENCY] = (end - start) / 1e6
             return
         attributes: Any = span.attributes
-        values[_LATENCY] = seconds = attributes[plan.latency.key] * plan.latency.scale
+        values[_LATENCY] = seconds = attributes[plan.latency.key] * plan.latency.scale + 0.0
         if start_ns == end_ns or not 0 <= seconds <= LARGEST_SECONDS:
             raise _Unusual
 
