@@ -9,12 +9,13 @@ from random import Random
 import pytest
 
 from tests.alerts.receiver import receiving
-from tests.chaos.conftest import FORM, Form
+from tests.chaos.conftest import Form
 from tests.chaos.postgres import FAST, IMMEDIATE, KILLED, Postgres
 from tests.chaos.site import BURN, ENGINE_DEAD, site
 from tests.e2e.alertmanager import alertmanager
 
-pytestmark = [pytest.mark.chaos, pytest.mark.skipif(not FORM.long, reason="only make chaos brings an Alertmanager")]
+# With those that need a real Alertmanager, in whichever form.
+pytestmark = [pytest.mark.chaos, pytest.mark.e2e]
 
 
 async def test_one_notification_group(
