@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import click
 import structlog
@@ -22,7 +22,7 @@ from alerts import daemon as alerting
 from alerts.history_command import alerts
 from alerts.mute_command import mute
 from alerts.slo import load_slos
-from collector import migration, postgres, supervise
+from collector import migration, supervise
 from collector.check_command import check
 from collector.config import Config, load_config
 from collector.daemon import Collector, policy_of, utc_now
@@ -38,6 +38,7 @@ from collector.own_log import LastingLogger
 from collector.replay.replay import Replay
 from collector.replay.show import Style, show
 from collector.replay.sink import Kept, Nowhere, Sink
+from collector.session import CONFIG, leave, reach
 from collector.setup.command import init
 from collector.store.connection import Database
 from collector.token_command import token
@@ -48,10 +49,6 @@ from reports.usage_command import usage
 from web.health import serve_health
 
 Result = TypeVar("Result")
-
-CONFIG = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), envvar="LLM_SLO_CONFIG", help="The configuration file (YAML)."
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -213,14 +210,9 @@ def _refuse(work: Callable[[], Result]) -> Result:
     try:
         return work()
     except (ConfigError, ForeignDataDirectory, ServerFailed, UnsuitableDatabase) as error:
-        _exit(str(error), 2)
+        leave(str(error), 2)
     except AddressUnavailable as error:
-        _exit(str(error), 3)
-
-
-def _exit(message: str, code: int) -> NoReturn:
-    click.echo(f"llm-slo: {message}", err=True)
-    sys.exit(code)
+        leave(str(error), 3)
 
 
 def _complain(message: str) -> None:
@@ -230,14 +222,12 @@ def _complain(message: str) -> None:
 def _with_database(config: Config, work: Callable[[str], Coroutine[Any, Any, Result]]) -> Result:
     """Do something in the configured database, or the embedded one, which runs for this moment where it does not run anyway."""
     try:
-        if config.database_url is not None:
-            migration.upgrade(config.database_url)
-            return asyncio.run(work(config.database_url))
-        with postgres.start(config.data_dir, tcp=config.listen.postgres) as server:
-            migration.upgrade(server.conninfo)
-            return asyncio.run(work(server.conninfo))
+        with reach(config, config.database_url) as conninfo:
+            if config.database_url is not None:
+                migration.upgrade(conninfo)
+            return asyncio.run(work(conninfo))
     except (StoreUnavailable, OperationalError) as error:
-        _exit(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
+        leave(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
 
 
 def _database_url(config: Config) -> str:

@@ -10,8 +10,9 @@ from pathlib import Path
 import click
 
 from alerts.history import Entry, Past, Telling, Whole
-from alerts.session import CONFIG, JSON, Moment, ask, leave, minute, quiet
+from alerts.session import Moment, ask, minute
 from alerts.store.history import ENTRIES, read_alerts_since, read_timeline, read_whole
+from collector.session import CONFIG, JSON, leave, quiet
 
 _SHOWN = timedelta(days=1)
 

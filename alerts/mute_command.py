@@ -9,9 +9,10 @@ from pathlib import Path
 import click
 
 from alerts.mute import Mute, parse_matchers
-from alerts.session import CONFIG, JSON, Span, ask, leave, minute, quiet
+from alerts.session import Span, ask, minute
 from alerts.store.leader import Connection
 from alerts.store.mute import Firing, add_mute, end_mute, read_firing, read_mutes
+from collector.session import CONFIG, JSON, leave, quiet
 
 _SHOWN = timedelta(days=7)
 

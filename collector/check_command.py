@@ -20,17 +20,14 @@ from collector.errors import ConfigError, ForeignDataDirectory, ServerFailed, Un
 from collector.reading import ask
 from collector.reads.storage import Disk
 from collector.reads.storage import storage as read_storage
-
-CONFIG = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), envvar="LLM_SLO_CONFIG", help="The configuration file (YAML)."
-)
+from collector.session import CONFIG, JSON, leave
 
 
 @click.command()
 @CONFIG
 @click.option("--targets", is_flag=True, help="Ask every target once for its health and its metrics.")
 @click.option("--storage", is_flag=True, help="Say how much disk each table takes, now and at today's rate.")
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@JSON
 def check(config_path: Path | None, targets: bool, storage: bool, as_json: bool) -> None:
     """Say what the configured targets are: engine, version, models, which of their metrics nobody here knows, and what stays
     empty. Exit code 1 where one fails, or where there is none.
@@ -48,8 +45,7 @@ def check(config_path: Path | None, targets: bool, storage: bool, as_json: bool)
     try:
         config = load_config(config_path)
     except ConfigError as error:
-        click.echo(f"llm-slo: {error}", err=True)
-        sys.exit(2)
+        leave(str(error), 2)
     if storage:
         _show_storage(config, as_json)
         return
@@ -65,11 +61,9 @@ def _show_storage(config: Config, as_json: bool) -> None:
     try:
         found = ask(config, partial(read_storage, now=datetime.now(UTC), retention=config.retention))
     except (ForeignDataDirectory, ServerFailed, UnsuitableDatabase) as error:
-        click.echo(f"llm-slo: {error}", err=True)
-        sys.exit(2)
+        leave(str(error), 2)
     except OperationalError as error:
-        click.echo(f"llm-slo: the database cannot be reached: {str(error).splitlines()[0]}", err=True)
-        sys.exit(1)
+        leave(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
     if as_json:
         for disk in found:
             click.echo(json.dumps(disk._asdict() | {"expected_bytes": disk.expected_bytes}))

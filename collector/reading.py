@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from psycopg import AsyncConnection
 from psycopg.errors import UndefinedColumn, UndefinedTable
 
-from collector import migration, postgres
 from collector.config import Config
 from collector.errors import UnsuitableDatabase
 from collector.reads.level import one_snapshot
+from collector.session import reach
 
 Result = TypeVar("Result")
 
@@ -34,18 +33,7 @@ def ask(config: Config, work: Callable[[AsyncConnection[Any]], Awaitable[Result]
             return await work(connection)
 
     try:
-        with _conninfo(config) as conninfo:
+        with reach(config, config.read_database_url or config.database_url) as conninfo:
             return asyncio.run(run(conninfo))
     except (UndefinedTable, UndefinedColumn) as error:
         raise UnsuitableDatabase("the database is not at the schema of this llm-slo: start it once, which migrates") from error
-
-
-@contextmanager
-def _conninfo(config: Config) -> Iterator[str]:
-    url = config.read_database_url or config.database_url
-    if url is not None:
-        yield url
-        return
-    with postgres.start(config.data_dir, tcp=config.listen.postgres) as server:
-        migration.upgrade(server.conninfo)
-        yield server.conninfo

@@ -2,51 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
-import sys
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import click
-import structlog
-from psycopg.errors import InsufficientPrivilege, UndefinedTable
 
-from collector import migration, postgres
-from collector.config import Config, load_config
-from collector.errors import (
-    AddressUnavailable,
-    ConfigError,
-    ForeignDataDirectory,
-    ServerFailed,
-    StoreUnavailable,
-    UnsuitableDatabase,
-)
+from collector.session import CONFIG, JSON, leave, quiet, use
 from collector.store.connection import Database
 from collector.store.token import TokenStore
 from collector.token import Right, Token, digest, mint
 
 Result = TypeVar("Result")
 
-CONFIG = click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), envvar="LLM_SLO_CONFIG", help="The configuration file (YAML)."
-)
-
 
 @click.group()
 def token() -> None:
     """Tokens of senders and readers. Needs the database: database_url, or the embedded Postgres."""
-    # Standard output is for the answer alone: a script takes the token from there.
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-    # The one line that says that the database cannot be reached is ours.
-    logging.getLogger("psycopg.pool").setLevel(logging.CRITICAL)
+    quiet()
 
 
 @token.command()
@@ -89,7 +64,7 @@ def create(
 
 @token.command("list")
 @CONFIG
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@JSON
 def list_tokens(config_path: Path | None, as_json: bool) -> None:
     """List every token there ever was, without its secret.
 
@@ -114,7 +89,7 @@ def revoke(config_path: Path | None, id: int) -> None:
     """
     now = datetime.now(UTC)
     if not _with_store(config_path, lambda store: store.revoke(id, now)):
-        _exit(f"there is no token {id}", 1)
+        leave(f"there is no token {id}", 1)
     click.echo(f"token {id} is revoked")
 
 
@@ -138,36 +113,15 @@ def _line(one: Token, now: datetime) -> str:
 
 
 def _with_store(config_path: Path | None, work: Callable[[TokenStore], Awaitable[Result]]) -> Result:
-    """Do something with the tokens; what the user has to mend ends in one line and an exit code."""
+    """Do something with the tokens."""
 
-    async def run(conninfo: str) -> Result:
-        async with Database(conninfo, application="llm-slo token", size=1) as database:
-            return await work(TokenStore(database))
+    async def run(database: Database) -> Result:
+        return await work(TokenStore(database))
 
-    try:
-        with _conninfo(load_config(config_path)) as conninfo:
-            return asyncio.run(run(conninfo))
-    except (ConfigError, ForeignDataDirectory, ServerFailed, UnsuitableDatabase, AddressUnavailable) as error:
-        _exit(str(error), 2)
-    except StoreUnavailable as error:
-        _exit(f"the database cannot be reached: {error}", 1)
-    except UndefinedTable:
-        _exit("the database has no tokens yet: start this llm-slo once, which brings it up to date", 1)
-    except InsufficientPrivilege:
-        _exit("this login may not do that: connect as the owner of llm-slo's tables", 1)
-
-
-@contextmanager
-def _conninfo(config: Config) -> Iterator[str]:
-    """The configured database, or the embedded one, which runs for this moment where it does not run anyway."""
-    if config.database_url is not None:
-        yield config.database_url
-        return
-    with postgres.start(config.data_dir, tcp=config.listen.postgres) as server:
-        migration.upgrade(server.conninfo)
-        yield server.conninfo
-
-
-def _exit(message: str, code: int) -> NoReturn:
-    click.echo(f"llm-slo: {message}", err=True)
-    sys.exit(code)
+    return use(
+        config_path,
+        run,
+        application="llm-slo token",
+        older="the database has no tokens yet: start this llm-slo once, which brings it up to date",
+        refused="this login may not do that: connect as the owner of llm-slo's tables",
+    )

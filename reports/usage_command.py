@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
 
 import click
 from psycopg import OperationalError
@@ -22,6 +21,7 @@ from collector.reading import ask
 from collector.reads.name import UnknownName
 from collector.reads.plan import NotKept, Period, Unit
 from collector.request import Outcome
+from collector.session import CONFIG, leave
 from reports.moment import WrongMoment, parse_moment, parse_zone
 from reports.usage import Cut, Question, Usage, Used, read_usage
 
@@ -38,9 +38,7 @@ _NUMBERS = (
 
 
 @click.command()
-@click.option(
-    "--config", "config_path", type=click.Path(path_type=Path), envvar="LLM_SLO_CONFIG", help="The configuration file (YAML)."
-)
+@CONFIG
 @click.option("--tenant", "tenants", multiple=True, help="A tenant; may be given several times. All of them unless given.")
 @click.option("--model", "models", multiple=True, help="A model; may be given several times. All of them unless given.")
 @click.option("--from", "start", help="2026-10, 2026-10-24 or 2026-10-24T13:00. The first of this month unless given.")
@@ -80,13 +78,13 @@ def usage(
         read = partial(read_usage, question=question, now=datetime.now(UTC), retention=config.retention)
         answer = ask(config, read)
     except (ConfigError, WrongMoment, UnknownName, NotKept) as error:
-        _exit(str(error), 2)
+        leave(str(error), 2)
     except (ForeignDataDirectory, ServerFailed, UnsuitableDatabase) as error:
-        _exit(str(error), 2)
+        leave(str(error), 2)
     except AddressUnavailable as error:
-        _exit(str(error), 3)
+        leave(str(error), 3)
     except OperationalError as error:
-        _exit(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
+        leave(f"the database cannot be reached: {str(error).splitlines()[0]}", 1)
     _show(answer, style)
 
 
@@ -207,8 +205,3 @@ def _table(answer: Usage) -> Table:
 
 def _outcomes(one: Used) -> str:
     return ", ".join(f"{outcome.name.lower()} {count:,}" for outcome, count in one.outcomes.items())
-
-
-def _exit(message: str, code: int) -> NoReturn:
-    click.echo(f"llm-slo: {message}", err=True)
-    sys.exit(code)

@@ -11,6 +11,7 @@ import click
 
 from collector.config import load_config
 from collector.errors import ConfigError
+from collector.session import leave
 from collector.setup.probe import LITELLM, PROMETHEUS, Surroundings, look_around
 from collector.setup.text import config_text
 from collector.setup.wiring import Program, wiring
@@ -53,12 +54,10 @@ def init(
         click.echo(_wiring(Program(program), output), nl=False)
         return
     if output.exists() and not force:
-        click.echo(f"llm-slo: {output} is there already: --force overwrites it", err=True)
-        sys.exit(2)
+        leave(f"{output} is there already: --force overwrites it", 2)
     bad = next((url for url in targets if not url.startswith(("http://", "https://"))), None)
     if bad is not None:
-        click.echo(f"llm-slo: --target {bad}: expected http://HOST:PORT", err=True)
-        sys.exit(2)
+        leave(f"--target {bad}: expected http://HOST:PORT", 2)
     click.echo("looking for engines, LiteLLM, Prometheus and Kubernetes", err=True)
     found = asyncio.run(look_around(targets, prometheus=prometheus, litellm=litellm))
     missing = [url for url in targets if url.rstrip("/") not in {one.url.rstrip("/") for one in found.engines}]
@@ -75,8 +74,7 @@ def _wiring(program: Program, path: Path) -> str:
     try:
         config = load_config(path if path.exists() else None)
     except ConfigError as error:
-        click.echo(f"llm-slo: {error}", err=True)
-        sys.exit(2)
+        leave(str(error), 2)
     listen, named = config.listen, {}
     if config.targets:
         named["replica"] = config.targets[0].replica_name
