@@ -24,8 +24,9 @@ from alerts.mute_command import mute
 from alerts.slo import load_slos
 from collector import migration, supervise
 from collector.check_command import check
+from collector.clock import utc_now
 from collector.config import Config, load_config
-from collector.daemon import Collector, policy_of, utc_now
+from collector.daemon import Collector, policy_of
 from collector.errors import (
     AddressUnavailable,
     ConfigError,

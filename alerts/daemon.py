@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from time import monotonic
 
 import aiohttp
@@ -27,6 +27,7 @@ from alerts.slo import Slo, load_slos
 from alerts.store.leader import Connection, Leadership
 from alerts.store.outbox import release_claims
 from collector import telemetry
+from collector.clock import utc_now
 from collector.config import Config
 from collector.sink import Alertmanager, PagerDuty, Sink, Slack, Webhook
 from collector.store.connection import Database
@@ -61,11 +62,6 @@ class Vitals:
     def healthy(self, now: datetime) -> bool:
         """Whether it leads, and evaluation works."""
         return self.leading and self.evaluated_at is not None and now - self.evaluated_at <= _HEALTHY
-
-
-def utc_now() -> datetime:
-    """The time."""
-    return datetime.now(UTC)
 
 
 async def run(

@@ -10,7 +10,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from importlib.metadata import version
 from time import perf_counter
 
@@ -20,6 +20,7 @@ from psycopg import OperationalError
 from collector import migration, partition, telemetry
 from collector.batch import Batcher
 from collector.change_route import changes
+from collector.clock import utc_now
 from collector.close import Closer
 from collector.config import Config
 from collector.errors import StoreUnavailable
@@ -62,11 +63,6 @@ ROLL_SHARE = 10
 LONGEST_BACKOFF_SECONDS = 15.0
 
 log = structlog.get_logger()
-
-
-def utc_now() -> datetime:
-    """The clock, at the edge."""
-    return datetime.now(UTC)
 
 
 class Collector:

@@ -113,25 +113,23 @@ class Reader:
 
     def parameter(self, field: str, largest: int = LARGEST_INT4) -> int | None:
         """A number that the caller chose: what makes no sense is unknown, since a silly parameter is no fault of the span."""
-        found = self._find(field)
-        if found is None:
-            return None
-        try:
-            number = as_number(found.key, found.value)
-        except Malformed:
-            return None
-        return int(number) if 0 <= number <= largest else None
+        number = self._number(field)
+        return int(number) if number is not None and 0 <= number <= largest else None
 
     def amount(self, field: str) -> float | None:
         """A sum of money; one that makes no sense is unknown, since nobody is billed by it."""
+        number = self._number(field)
+        return number if number is not None and 0 <= number < math.inf else None
+
+    def _number(self, field: str) -> float | None:
+        """A number; ``None`` for what is none."""
         found = self._find(field)
         if found is None:
             return None
         try:
-            number = as_number(found.key, found.value)
+            return as_number(found.key, found.value)
         except Malformed:
             return None
-        return number if 0 <= number < math.inf else None
 
     def seconds(self, field: str) -> float | None:
         """A duration in seconds, 0 … one day, else malformed."""

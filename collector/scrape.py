@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from time import perf_counter
 from zlib import crc32
@@ -18,6 +18,7 @@ import structlog
 
 from collector import telemetry
 from collector.canary import Canary
+from collector.clock import utc_now
 from collector.config import Config
 from collector.engines.plan import Plan
 from collector.errors import StoreUnavailable
@@ -47,10 +48,6 @@ Sleep = Callable[[float], Awaitable[None]]
 log = structlog.get_logger()
 
 
-def _utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 async def watch(
     target: Target,
     config: Config,
@@ -58,7 +55,7 @@ async def watch(
     *,
     calls: RequestStore | None = None,
     known: Callable[[], Sequence[Target]] | None = None,
-    now: Now = _utc_now,
+    now: Now = utc_now,
     sleep: Sleep = asyncio.sleep,
 ) -> None:
     """Watch one target until cancelled.

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
+from collector.batch import LARGEST_BATCH
 from collector.event import Event
 from collector.objective import Objective, judge
 from collector.request import Request
@@ -13,9 +14,6 @@ from collector.store.connection import Database
 from collector.store.dictionary import Dictionary
 from collector.store.fleet import FleetStore
 from collector.store.request import Judged, RequestStore
-
-LARGEST_BATCH = 4096
-"""Rows of one transaction: about 40 ms of work, far below the transaction's limit."""
 
 
 class Sink(Protocol):

@@ -14,6 +14,7 @@ from prometheus_client import REGISTRY
 from alerts import blind, daemon, deliver
 from alerts.daemon import Vitals, run
 from alerts.evaluate import Evaluator
+from collector.clock import utc_now
 from collector.config import Config
 from collector.errors import ConfigError
 from collector.request import Outcome
@@ -46,7 +47,7 @@ def evaluated_after(time: datetime, *alerters: Vitals) -> Callable[[], bool]:
 
 
 @asynccontextmanager
-async def alerter(config: Config, conninfo: str, *, now: Callable[[], datetime] = daemon.utc_now) -> AsyncIterator[Vitals]:
+async def alerter(config: Config, conninfo: str, *, now: Callable[[], datetime] = utc_now) -> AsyncIterator[Vitals]:
     """An alerter that runs until the block ends."""
     vitals, stop = Vitals(), asyncio.Event()
     async with Database(conninfo, application="test") as database:

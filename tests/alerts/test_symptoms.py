@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import pytest
 
@@ -13,34 +13,12 @@ from alerts.symptoms import find_symptoms
 from collector.config import Config, Model
 from collector.sample import Health
 from collector.target import Target
+from tests.alerts.fleet import NOW, ago, replica
 
-NOW = datetime(2025, 1, 1, 3, 12, 7, tzinfo=UTC)
 CONFIG = Config(
     targets=(Target(url="http://h:8000", replica="vllm-0"), Target(url="http://h:8001", replica="vllm-1", scrape_seconds=60)),
     models={"llama": Model(min_ready=2)},
 )
-
-
-def ago(seconds: float) -> datetime:
-    return NOW - timedelta(seconds=seconds)
-
-
-def replica(name: str = "vllm-0", **changes: object) -> ReplicaState:
-    healthy = ReplicaState(
-        replica=name,
-        model="llama",
-        environment="production",
-        cluster="default",
-        health=Health.READY,
-        health_status=200,
-        health_since=ago(3600),
-        checked_at=ago(1),
-        ready_at=ago(1),
-        scraped_at=ago(5),
-        gauges_frozen_since=None,
-        zombie=False,
-    )
-    return healthy._replace(**changes)  # type: ignore[arg-type]  # a test names its own fields
 
 
 def dead(name: str = "vllm-0", **changes: object) -> ReplicaState:

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 import llm_slo
-from alerts import daemon as alerting
-from collector import daemon, scrape
+from collector import clock
 
 PATCH = pytest.MonkeyPatch()
 
@@ -26,9 +25,8 @@ def set_clock(file: Path) -> None:
         def now(cls, tz: datetime.tzinfo | None = None) -> datetime.datetime:  # type: ignore[override]  # no Clock is needed
             return datetime.datetime.now(tz) + datetime.timedelta(seconds=float(file.read_text()))
 
-    # The edges, where the time is asked for; all else is told it.
-    for edge in (alerting, daemon, scrape):
-        PATCH.setattr(edge, "datetime", Clock)
+    # The edge, where the time is asked for; all else is told it.
+    PATCH.setattr(clock, "datetime", Clock)
 
 
 if __name__ == "__main__":
